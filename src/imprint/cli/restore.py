@@ -22,8 +22,11 @@ def restore(
     target: Path,
     /,
     *,
-    by: Literal["relative", "absolute", "random", "fapm", "interpolate", "dare"] = "relative",
-    top: str = "0.2",
+    by: Literal[
+        "relative", "absolute", "random", "fapm", "interpolate", "dare", "spectral"
+    ] = "relative",
+    top: str | None = None,
+    strength: str | None = None,
     order: Literal["top", "bottom"] = "top",
     scope: Literal["global", "layer", "module", "tensor"] | None = None,
     region: str = "transformer",
@@ -65,9 +68,13 @@ def restore(
     by
         What goes back first: relative or absolute change, chance, what FAPM would not keep.
         interpolate shrinks all changes to the norm that the top share by relative change leaves;
-        dare drops changes at random and rescales the others.
+        dare drops changes at random and rescales the others; spectral keeps the singular values
+        of each matrix' change that stand above noise.
     top
-        Share put back, 0 to 1; several separated by commas.
+        Share put back, 0 to 1; several separated by commas; default 0.2.
+    strength
+        For spectral, instead of --top: multiple of the threshold; several separated by commas;
+        default 1.
     order
         Put back the highest scores, or the lowest.
     scope
@@ -108,7 +115,8 @@ def restore(
 
     config = RestoreConfig(
         by=by,
-        top=shares(top),
+        top=() if top is None else numbers("--top", top),
+        strength=() if strength is None else numbers("--strength", strength),
         order=order,
         scope=scope,
         region=region,
@@ -124,10 +132,11 @@ def restore(
     if dry_run:
         show(_described(base, tuned, target, config, patch=patch))
         return
-    made = plan(before, after, config)
+    with progress(None, "analysis (weights)", quiet=quiet) as bar:
+        made = plan(before, after, config, bar=bar)
     run = open_run(made, out or target.absolute().with_name(f"{target.name}.run"))
     command = shlex.join(["imprint", *sys.argv[1:]])
-    total = 0 if patch else len(config.top) * sum(i.bytes for i in after.stored.values())
+    total = 0 if patch else len(config.levels) * sum(i.bytes for i in after.stored.values())
     with progress(total or None, "restore", quiet=quiet) as bar:
         written = write(made, target, command=command, patch=patch, overwrite=overwrite, bar=bar)
     found = finish(made, run, written)
@@ -137,8 +146,8 @@ def restore(
     note(f"report: {run.out / 'report.html'}", quiet=quiet)
 
 
-def shares(text: str) -> tuple[float, ...]:
-    """Read ``--top 0.01,0.05``.
+def numbers(flag: str, text: str) -> tuple[float, ...]:
+    """Read ``--top 0.01,0.05`` and its like.
 
     Raises:
         ConfigError: something that is no number.
@@ -147,7 +156,7 @@ def shares(text: str) -> tuple[float, ...]:
         return tuple(float(piece) for piece in text.split(","))
     except ValueError:
         raise ConfigError(
-            f"--top {text!r} is no list of numbers", remedy="write --top 0.2 or --top 0.05,0.2."
+            f"{flag} {text!r} is no list of numbers", remedy=f"write {flag} 0.2 or {flag} 0.05,1."
         ) from None
 
 
@@ -179,8 +188,10 @@ def _described(base: str, tuned: str, target: Path, config: RestoreConfig, *, pa
         *alignment.map_lines(),
         *(f"{finding.level}: {finding.detail}" for finding in alignment.findings),
         *(
-            f"top {ratio:g} ({place_of(ratio, total):,} weights) would be written to {path}"
-            for ratio, path in zip(config.top, paths, strict=True)
+            f"{config.axis} {level:g}"
+            + (f" ({place_of(level, total):,} weights)" if config.axis == "top" else "")
+            + f" would be written to {path}"
+            for level, path in zip(config.levels, paths, strict=True)
         ),
     ]
     return "\n".join(lines)

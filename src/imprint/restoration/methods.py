@@ -17,7 +17,7 @@ from imprint.checkpoints.dtypes import Float32
 from imprint.restoration.parts import Chunk, Part, chunks
 from imprint.restoration.scores import score
 
-Method = Literal["relative", "absolute", "random", "fapm", "interpolate", "dare"]
+Method = Literal["relative", "absolute", "random", "fapm", "interpolate", "dare", "spectral"]
 Scorer = Callable[[Chunk], Float32]
 
 

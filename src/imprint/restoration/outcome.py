@@ -8,8 +8,13 @@ from typing import Any
 import polars as pl
 
 from imprint.report import Page
+from imprint.report.figures import curve, forest
+from imprint.report.section import Body
 from imprint.restoration.restore import Plan
-from imprint.runs import Run, dump_json
+from imprint.restoration.restore_tables import by_place, spectra, tensors
+from imprint.runs import Run, Tables, dump_json
+
+CHARTED = 6  # shares in one chart; more are in the tables
 
 
 def open_run(plan: Plan, out: Path) -> Run:
@@ -56,7 +61,13 @@ def summary(plan: Plan, found: dict[str, Any]) -> str:
 
 def headline(plan: Plan) -> str:
     """Say in a sentence what was asked for."""
-    shares = ", ".join(f"{ratio:.4g}" for ratio in plan.config.top)
+    shares = ", ".join(f"{level:.4g}" for level in plan.config.levels)
+    if plan.config.by == "spectral":
+        return (
+            f"{plan.tuned.reference} with the change of {len(plan.repairs):,} matrices "
+            f"({plan.config.region}) cut to the singular values above {shares} times the threshold "
+            f"for noise, the rest put back to {plan.base.reference}."
+        )
     return (
         f"{plan.tuned.reference} with the share {shares} of {plan.parameters:,} weights "
         f"({plan.config.region}) put back to {plan.base.reference}, by {plan.config.by}, "
@@ -67,11 +78,13 @@ def headline(plan: Plan) -> str:
     )
 
 
-def page(plan: Plan, found: dict[str, Any], manifest: dict[str, Any]) -> str:
+def page(plan: Plan, found: dict[str, Any], tables: Tables, manifest: dict[str, Any]) -> str:
     """Render the report."""
     report = Page("Weights put back to base", headline(plan))
-    section = report.section("Restored", "One row per share.")
-    section.table(_frame(found), "What each share did.")
+    noun = "share" if plan.config.axis == "top" else "strength"
+    section = report.section("Restored", f"One row per {noun}.")
+    section.table(tables["restored"], f"What each {noun} did.")
+    _where(report, tables)
     if found["renamed"] or found["findings"]:
         noticed = report.section("Noticed")
         noticed.text(*found["renamed"], *(f["detail"] for f in found["findings"]))
@@ -83,13 +96,64 @@ def page(plan: Plan, found: dict[str, Any], manifest: dict[str, Any]) -> str:
 def finish(plan: Plan, run: Run, written: list[Path]) -> dict[str, Any]:
     """Write result.json, tables, report and summary; give the content of ``result.json``."""
     found = result(plan, written, run.fingerprint)
+    tables = {"restored": _frame(found), "tensors": tensors(plan)}
+    if plan.config.by == "spectral":
+        tables["spectral"] = spectra(plan)
     files = {
         "result.json": dump_json(found),
         "summary.md": summary(plan, found),
-        "report.html": page(plan, found, run.manifest({})),
+        "report.html": page(plan, found, tables, run.manifest({})),
     }
-    run.finish(tables={"restored": _frame(found)}, files=files, notes={"headline": headline(plan)})
+    run.finish(tables=tables, files=files, notes={"headline": headline(plan)})
     return found
+
+
+def _where(report: Page, tables: Tables) -> None:
+    frame = tables.get("spectral", tables["tensors"])
+    title = "Share of ‖Δ‖² removed" if "spectral" in tables else "Share of the weights put back"
+    section = report.section("Where", f"{title}, by module type and by layer.")
+    if len(frame):
+        _modules(section, by_place(frame, "module"), title)
+        _layers(section, by_place(frame, "layer").drop_nulls("layer"), title)
+    folded = section.details("All tensors", "Also as Parquet in the run folder.")
+    for name in ("spectral", "tensors"):
+        if name in tables and len(tables[name]):
+            folded.table(tables[name].head(5_000), f"Table {name}.")
+
+
+def _modules(section: Body, frame: pl.DataFrame, title: str) -> None:
+    level = frame.columns[0]
+    shown = frame[level].unique(maintain_order=True).to_list()[:CHARTED]
+    drawn = frame.filter(pl.col(level).is_in(shown)).select(
+        group=pl.lit(f"{level} ") + pl.col(level).cast(pl.String),
+        label="module",
+        estimate="share",
+        low="share",
+        high="share",
+    )
+    chart = forest(drawn, title=title, domain=(0.0, _end(drawn["estimate"])), zero=None)
+    section.figure(chart, f"{title}, by module type.", wide=True)
+
+
+def _layers(section: Body, frame: pl.DataFrame, title: str) -> None:
+    level = frame.columns[0]
+    shown = frame[level].unique(maintain_order=True).to_list()[:CHARTED]
+    drawn = frame.filter(pl.col(level).is_in(shown)).select(
+        x=pl.col("layer").cast(pl.Float64),
+        y="share",
+        series=pl.lit(f"{level} ") + pl.col(level).cast(pl.String),
+    )
+    if drawn["x"].n_unique() > 1:
+        section.figure(
+            curve(drawn.sort("x", maintain_order=True), x_title="Layer", y_title=title),
+            f"{title}, by layer.",
+            wide=True,
+        )
+
+
+def _end(values: pl.Series) -> float:
+    highest = values.max()
+    return float(highest) if isinstance(highest, float) and highest > 0 else 1.0
 
 
 def _frame(found: dict[str, Any]) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -31,7 +32,10 @@ from imprint.restoration.methods import Method, Scorer, by_chance, by_change, by
 from imprint.restoration.parts import Part, Scope, chunks, parts_of, reader, refuse_float8
 from imprint.restoration.patch import refuse_existing, write_patch
 from imprint.restoration.rules import Rule, dropped, interpolated, matched_weights, selected
+from imprint.restoration.spectral import Repair, piece, repaired, repairs, totals
+from imprint.restoration.threads import map_in_order
 from imprint.runs import versions
+from imprint.stats.products import one_blas_thread
 
 Written = tuple[int, Array, Array]
 CACHED = 1 << 18  # weights whose intermediates mostly stay in the processor's caches
@@ -43,7 +47,9 @@ class RestoreConfig:
 
     Attributes:
         by: what decides which weights go back.
-        top: shares returned to base, 0 to 1.
+        top: shares returned to base, 0 to 1; by default .2. Not for ``spectral``.
+        strength: multiples of the singular-value threshold, 0 or more; by default 1. For
+            ``spectral`` only.
         order: return the highest scores, or the lowest.
         scope: what competes; by default everything, for ``fapm`` the weights of one tensor.
         region: as `imprint.checkpoints.region` reads it.
@@ -57,7 +63,8 @@ class RestoreConfig:
     """
 
     by: Method = "relative"
-    top: tuple[float, ...] = (0.2,)
+    top: tuple[float, ...] = ()
+    strength: tuple[float, ...] = ()
     order: Order = "top"
     scope: Scope | None = None
     region: str = "transformer"
@@ -69,16 +76,30 @@ class RestoreConfig:
     chunk: int = CACHED
     workers: int = 2
 
+    def __post_init__(self) -> None:
+        if not self.levels:
+            object.__setattr__(self, self.axis, (1.0,) if self.by == "spectral" else (0.2,))
+
     def settings(self) -> dict[str, Any]:
         """Give what changes the result."""
-        kept = asdict(self)
-        del kept["chunk"], kept["workers"]
-        return {**kept, "scope": self.competing, "top": list(self.top)}
+        unused = {"chunk", "workers", "strength" if self.axis == "top" else "top"}
+        kept = {key: value for key, value in asdict(self).items() if key not in unused}
+        return {**kept, "scope": self.competing, self.axis: list(self.levels)}
+
+    @property
+    def axis(self) -> Literal["top", "strength"]:
+        """The setting that may have several values."""
+        return "strength" if self.by == "spectral" else "top"
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The values of ``axis``; each gives one checkpoint."""
+        return self.strength if self.axis == "strength" else self.top
 
     @property
     def competing(self) -> Scope:
         """The scope, its default filled in."""
-        return self.scope or ("tensor" if self.by == "fapm" else "global")
+        return self.scope or ("tensor" if self.by in ("fapm", "spectral") else "global")
 
     def check(self) -> None:
         """Refuse settings that do not make sense.
@@ -89,26 +110,41 @@ class RestoreConfig:
         """
         if self.by not in get_args(Method):
             raise ConfigError(f"--by {self.by!r}: {nearest(self.by, get_args(Method))}")
-        if not self.top:
-            raise ConfigError("--top names no share", remedy="write --top 0.2 or --top 0.05,0.2.")
-        wrong = [ratio for ratio in self.top if not 0 <= ratio <= 1]
-        if wrong:
-            raise ConfigError(f"--top {wrong[0]} is not between 0 and 1")
-        if len(set(self.top)) < len(self.top):
-            raise ConfigError("--top names a share twice")
+        self._check_levels()
         if not 1e-37 < self.eps < 1e37:  # a normal float32, so that no score is undefined
             raise ConfigError(f"--eps {self.eps} is not above 0 and finite in float32")
         if self.seed < 0 or self.seed >= 1 << 32:
             raise ConfigError(f"--seed {self.seed} is not between 0 and 2^32 - 1")
         if self.workers < 1:
             raise ConfigError(f"--workers {self.workers} is less than 1")
-        if self.order == "bottom" and self.by in ("dare", "interpolate"):
+        if self.order == "bottom" and self.by in ("dare", "interpolate", "spectral"):
             raise ConfigError(f"--order bottom has no meaning with --by {self.by}")
         if self.compat and (self.by not in ("relative", "random") or self.competing != "global"):
             raise ConfigError(
                 "--compat paramrestore knows --by relative and random over the whole region",
                 remedy="leave out --compat, or --by and --scope.",
             )
+
+    def _check_levels(self) -> None:
+        if self.axis == "strength" and self.top:
+            raise ConfigError(
+                "--top has no meaning with --by spectral",
+                remedy="write --strength, a multiple of the singular-value threshold.",
+            )
+        if self.axis == "strength" and self.scope:
+            raise ConfigError("--scope has no meaning with --by spectral: each matrix has its own")
+        if self.axis == "top" and self.strength:
+            raise ConfigError(
+                f"--strength has no meaning with --by {self.by}", remedy="write --top, a share."
+            )
+        for value in self.levels:
+            if not 0 <= value <= 1 and self.axis == "top":
+                raise ConfigError(f"--top {value} is not between 0 and 1")
+            if not 0 <= value < math.inf:
+                raise ConfigError(f"--strength {value} is not 0 or more and finite")
+        if len(set(self.levels)) < len(self.levels):
+            noun = "share" if self.axis == "top" else "strength"
+            raise ConfigError(f"--{self.axis} names a {noun} twice")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,10 +156,12 @@ class Plan:
         alignment: how they meet.
         parts: the region, in flat order.
         config: what to put back.
-        rules: one per share; ``None`` leaves everything as it is.
-        scores: the scores of the region; none for ``dare``.
-        cuts: one per share: group → where the selection ends; none for ``dare``.
+        rules: one per share (or strength); ``None`` leaves everything as it is.
+        scores: the scores of the region; none for ``dare`` and ``spectral``.
+        cuts: one per share: group → where the selection ends; none for ``dare`` and ``spectral``.
         weights: one per share: group → α; for ``interpolate`` only.
+        repairs: what is kept of each matrix' change; for ``spectral`` only.
+        tally: (number of the share, of the part) → weights put back, of parts gone through so far.
     """
 
     base: Checkpoint
@@ -135,6 +173,8 @@ class Plan:
     scores: Scores | None = None
     cuts: list[dict[str, Cut]] = field(default_factory=list)
     weights: list[dict[str, float]] = field(default_factory=list)
+    repairs: list[Repair] = field(default_factory=list)
+    tally: dict[tuple[int, int], int] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:
@@ -161,8 +201,33 @@ class Plan:
         rule = self.rules[at]
         if rule is not None:
             for part in self.held[name]:
-                for chunk in chunks(self.base, self.tuned, part, self.config.chunk):
-                    yield part.pair.tuned.start + chunk.start, chunk.stored, rule(chunk)
+                restored = 0
+                for chunk in chunks(self.base, self.tuned, part, self._piece(part)):
+                    values, count = rule(chunk)
+                    restored += count
+                    yield part.pair.tuned.start + chunk.start, chunk.stored, values
+                self.tally[at, part.number] = restored
+
+    def restored(self, at: int) -> dict[int, int]:
+        """Give the number of weights put back by the number of the part.
+
+        They are counted while writing; what was written by an earlier run is gone through again.
+        """
+        if self.rules[at] is None:
+            return dict.fromkeys((part.number for part in self.parts), 0)
+        open_names = {p.pair.tuned.name for p in self.parts if (at, p.number) not in self.tally}
+        with one_blas_thread():
+            for _ in map_in_order(partial(self._count, at), open_names, self.config.workers):
+                pass
+        return {part.number: self.tally[at, part.number] for part in self.parts}
+
+    def _count(self, at: int, name: str) -> None:
+        for _ in self.changed(at, name):
+            pass
+
+    def _piece(self, part: Part) -> int:
+        whole = piece(part) if self.config.by == "spectral" else None
+        return whole or self.config.chunk
 
     def tensor(self, at: int, name: str) -> Iterator[Array] | Array | None:
         """Give a stored tensor as the writer wants it; ``None`` where nothing changes."""
@@ -183,7 +248,9 @@ class Plan:
 
     def counts(self, at: int) -> dict[str, Any]:
         """Say what one share does, in numbers."""
-        facts: dict[str, Any] = {"top": self.config.top[at]}
+        facts: dict[str, Any] = {self.config.axis: self.config.levels[at]}
+        if self.config.by == "spectral":
+            return {**facts, **totals(self.repairs, at)}
         if self.weights:
             found = set(self.weights[at].values())
             return {**facts, "weight": found.pop() if len(found) == 1 else self.weights[at]}
@@ -202,7 +269,7 @@ class Plan:
     def findings(self) -> list[Finding]:
         """Say what a reader must know."""
         found = list(self.alignment.findings)
-        for at, ratio in enumerate(self.config.top):
+        for at, ratio in enumerate(self.config.levels):
             spare = self.counts(at).get("selected_unchanged")
             if spare and ratio < 1:
                 detail = f"top {ratio:g} is more than what changed: {spare:,} of it did not"
@@ -231,14 +298,27 @@ def survey(
     )
 
 
-def plan(base: Checkpoint, tuned: Checkpoint, config: RestoreConfig) -> Plan:
+def plan(
+    base: Checkpoint, tuned: Checkpoint, config: RestoreConfig, *, bar: Bar | None = None
+) -> Plan:
     """Find what goes back, for all shares in one pass over the region.
+
+    Args:
+        base, tuned, config: what to do.
+        bar: told of weights, where that takes long (``spectral``).
 
     Raises:
         ConfigError: settings that do not make sense, or an empty region.
         CheckpointError: checkpoints that do not fit, float8, or values that are not finite.
     """
     alignment, parts = survey(base, tuned, config)
+    if config.by == "spectral":
+        found = repairs(base, tuned, parts, config.strength, config.workers, bar)
+        cut = [
+            _or_nothing(level, repaired(found, at, tuned))
+            for at, level in enumerate(config.strength)
+        ]
+        return Plan(base, tuned, alignment, parts, config, cut, repairs=found)
     if config.by == "dare":
         shares = [_or_nothing(q, dropped(q, config.seed, tuned)) for q in config.top]
         return Plan(base, tuned, alignment, parts, config, shares)
@@ -264,7 +344,7 @@ def write(
     overwrite: bool = False,
     bar: Bar | None = None,
 ) -> list[Path]:
-    """Write one checkpoint or patch per share.
+    """Write one checkpoint or patch per share (or strength).
 
     One share goes to ``out``, several to ``out/top-0.01`` and so on (patches:
     ``out/top-0.01.safetensors``). Each appears whole or not at all; the same command after a kill
@@ -279,20 +359,21 @@ def write(
         DataError: the disk is full or fails.
     """
     paths = targets(plan.config, out, patch=patch)
-    for at, path in enumerate(paths):
-        if patch:
-            _write_patch(plan, at, path, command, overwrite)
-        else:
-            _write_whole(plan, at, path, command, overwrite, bar or Silent())
+    with one_blas_thread():
+        for at, path in enumerate(paths):
+            if patch:
+                _write_patch(plan, at, path, command, overwrite)
+            else:
+                _write_whole(plan, at, path, command, overwrite, bar or Silent())
     return paths
 
 
 def targets(config: RestoreConfig, out: Path, *, patch: bool = False) -> list[Path]:
     """Name what each share is written to."""
     ending = ".safetensors" if patch else ""
-    if len(config.top) == 1:
+    if len(config.levels) == 1:
         return [out]
-    return [out / f"top-{ratio:.12g}{ending}" for ratio in config.top]
+    return [out / f"{config.axis}-{level:.12g}{ending}" for level in config.levels]
 
 
 def refuse_targets(
@@ -347,7 +428,7 @@ def _write_patch(plan: Plan, at: int, out: Path, command: str, overwrite: bool) 
         **plan.hashes,
         "base_name": str(plan.base.reference),
         "tuned_name": str(plan.tuned.reference),
-        "top": f"{plan.config.top[at]!r}",
+        plan.config.axis: f"{plan.config.levels[at]!r}",
         "by": plan.config.by,
         "region": plan.config.region,
         "command": command,
@@ -356,7 +437,7 @@ def _write_patch(plan: Plan, at: int, out: Path, command: str, overwrite: bool) 
 
 
 def _facts(plan: Plan, at: int) -> dict[str, Any]:
-    settings = {**plan.config.settings(), "top": plan.config.top[at]}
+    settings = {**plan.config.settings(), plan.config.axis: plan.config.levels[at]}
     return {**settings, "parents": plan.hashes, "counts": plan.counts(at)}
 
 

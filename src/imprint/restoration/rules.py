@@ -14,15 +14,15 @@ from imprint.restoration.methods import Scorer, uniform
 from imprint.restoration.parts import Chunk, Part, chunks
 from imprint.restoration.threads import map_in_order
 
-Rule = Callable[[Chunk], Array]
+Rule = Callable[[Chunk], tuple[Array, int]]  # the new values, and how many of them are put back
 
 
 def selected(scorer: Scorer, cuts: dict[str, Cut]) -> Rule:
     """Put the selected weights back to base; all others keep their bits."""
 
-    def rule(chunk: Chunk) -> Array:
+    def rule(chunk: Chunk) -> tuple[Array, int]:
         mask = cuts[chunk.part.group].mask(chunk.part.number, chunk.start, scorer(chunk))
-        return np.where(mask, chunk.original, chunk.stored)
+        return np.where(mask, chunk.original, chunk.stored), int(np.count_nonzero(mask))
 
     return rule
 
@@ -30,11 +30,11 @@ def selected(scorer: Scorer, cuts: dict[str, Cut]) -> Rule:
 def interpolated(weights: dict[str, float], tuned: Checkpoint) -> Rule:
     """Shrink every change: p + α Δ, with α of the group, in float32."""
 
-    def rule(chunk: Chunk) -> Array:
+    def rule(chunk: Chunk) -> tuple[Array, int]:
         weight = weights[chunk.part.group]
         if weight in (0, 1):
-            return chunk.stored if weight else chunk.original
-        return _moved(chunk, np.float32(weight), tuned)
+            return _whole(chunk, back=not weight)
+        return _moved(chunk, np.float32(weight), tuned), 0
 
     return rule
 
@@ -42,12 +42,13 @@ def interpolated(weights: dict[str, float], tuned: Checkpoint) -> Rule:
 def dropped(share: float, seed: int, tuned: Checkpoint) -> Rule:
     """Drop every change with probability q and scale the rest by 1/(1 - q) (DARE, 2311.03099)."""
 
-    def rule(chunk: Chunk) -> Array:
+    def rule(chunk: Chunk) -> tuple[Array, int]:
         if share in (0, 1):
-            return chunk.original if share else chunk.stored
+            return _whole(chunk, back=bool(share))
         drawn = uniform(seed, chunk.part.pair.name, chunk.start, len(chunk.base))
         kept = _moved(chunk, np.float32(1 / (1 - share)), tuned)
-        return np.where(drawn < np.float32(share), chunk.original, kept)
+        gone = drawn < np.float32(share)
+        return np.where(gone, chunk.original, kept), int(np.count_nonzero(gone))
 
     return rule
 
@@ -86,6 +87,10 @@ def _norms(scores: Scores, cuts: Sequence[dict[str, Cut]], part: Part) -> tuple[
 
 def _remaining(removed: float, whole: float) -> float:
     return math.sqrt(max(0.0, 1 - removed / whole)) if whole else 1.0
+
+
+def _whole(chunk: Chunk, *, back: bool) -> tuple[Array, int]:
+    return (chunk.original, len(chunk.stored)) if back else (chunk.stored, 0)
 
 
 def _moved(chunk: Chunk, weight: np.float32, tuned: Checkpoint) -> Array:
