@@ -17,6 +17,7 @@ LAYERS = {
     "findings": 1,
     "progress": 1,
     "configuration": 2,
+    "executors": 2,
     "tables": 2,
     "stats": 2,
     "runs": 2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,6 +28,7 @@ MergeIn = Literal["float32", "stored"]
 PREFIX = "base_model.model."
 FACTOR = re.compile(r"(.+)\.lora_(embedding_)?([AB])(\.weight)?")
 FITS = "is this the base that the adapter was trained on?"
+_READ = threading.local()  # what each thread read last: checkpoint, name, flat values
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,9 @@ class Change:
 class Merged(Checkpoint):
     """A base with an adapter merged into it, seen as a checkpoint.
 
-    Tensors that the adapter touches are computed each time they are asked for, a whole tensor at
-    once; all others come from the base's files.
+    Tensors that the adapter touches are computed when they are asked for, a whole tensor at once,
+    and each thread keeps the one that it read a range of last; all others come from the base's
+    files.
 
     Attributes:
         computed: touched tensor → the way to its values [its shape], float32.
@@ -82,8 +85,19 @@ class Merged(Checkpoint):
     def _reader(self, name: str) -> Callable[[int, int], Array]:
         if self.info(name).name not in self.computed:
             return super()._reader(name)
-        whole = self.raw(name).reshape(-1)
+        whole = self._last(name)
         return lambda start, stop: whole[start:stop]
+
+    def _last(self, name: str) -> Array:
+        """Give a computed tensor, flat and read-only; the same as before where it was the last."""
+        checkpoint, known, whole = getattr(_READ, "last", (None, "", None))
+        if whole is None or checkpoint is not self or known != name:
+            _READ.last = None, "", None  # so that two tensors are never held at once
+            whole = self.raw(name).reshape(-1)
+            whole.flags.writeable = False
+            _READ.last = self, name, whole
+        found: Array = whole
+        return found
 
 
 def merge(

@@ -1,24 +1,28 @@
-"""One safetensors file written tensor by tensor: header first, each tensor to its place."""
+"""Safetensors files written tensor by tensor: header first, each tensor to its place."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from imprint.checkpoints.checkpoint import CHUNK, Checkpoint
+from imprint.checkpoints.blocks import blocks, bytes_of
+from imprint.checkpoints.checkpoint import Checkpoint
 from imprint.checkpoints.dtypes import STORAGE, Array
 from imprint.checkpoints.header import TensorInfo
 from imprint.errors import CheckpointError
+from imprint.executors import Executor
 from imprint.progress import Bar
 
-Tensors = Callable[[str], Array | Iterable[Array] | None]
+Value = Array | Iterable[Array] | None
+Tensors = Callable[[str], Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,24 @@ class Shard:
     header: bytes
     places: dict[str, int]
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a tensor goes.
+
+    Attributes:
+        name: the tensor.
+        part: the file, under its name while it is unfinished.
+        at: position of the tensor's first byte.
+    """
+
+    name: str
+    part: Path
+    at: int
+
+    def __str__(self) -> str:
+        return f"tensor {self.name!r} of {self.part.name[1:].removesuffix('.part')}"
 
 
 def plan_shard(like: Checkpoint, source: str) -> Shard:
@@ -82,32 +104,55 @@ def safetensors_name(source: str) -> str:
     return source.removesuffix(".bin").replace("pytorch_model", "model", 1) + ".safetensors"
 
 
-def write_shard(
-    target: Path, shard: Shard, like: Checkpoint, tensor: Tensors, workers: int, bar: Bar
+def write_shards(
+    folder: Path,
+    shards: Sequence[Shard],
+    like: Checkpoint,
+    tensor: Tensors,
+    executor: Executor,
+    bar: Bar,
 ) -> None:
-    """Write a file beside its name and rename it when it is whole and on disk.
+    """Write files beside their names, each renamed when it is whole and on disk.
 
     Raises:
         CheckpointError: a tensor came in another type or size.
-        OSError: the disk is full or fails; nothing is left behind.
+        OSError: the disk is full or fails; only whole files are left behind.
     """
-    part = target.with_name(f".{target.name}.part")
+    write = partial(_write_tensor, like, tensor, executor.remote)
+    order = ((shard, name) for shard in shards for name in (*shard.places, None))
     try:
+        written = executor.map_in_order(write, _slots(folder, shards))
+        for shard, name in order:
+            if name is None:
+                _finish(folder / shard.name)
+            else:
+                bar.describe(shard.name)
+                bar.advance(next(written))
+    finally:
+        for unfinished in folder.glob(".*.part"):
+            with suppress(OSError):
+                unfinished.unlink()
+
+
+def _slots(folder: Path, shards: Iterable[Shard]) -> Iterator[Slot]:
+    """Make each file at its full size when its first tensor is due."""
+    for shard in shards:
+        part = _part(folder / shard.name)
         with part.open("wb") as handle:
             _reserve(handle.fileno(), shard.size)
             _put(handle.fileno(), memoryview(shard.header), 0)
+        for name, at in shard.places.items():
+            yield Slot(name, part.absolute(), at)
 
-            def write(name: str) -> None:
-                _write_tensor(handle.fileno(), shard.places[name], like, name, tensor)
-                bar.advance(like.stored[name].bytes)
 
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(write, shard.places))
-            os.fsync(handle.fileno())
-        part.replace(target)
-    finally:
-        with suppress(OSError):
-            part.unlink()
+def _finish(target: Path) -> None:
+    with _part(target).open("rb+") as handle:
+        os.fsync(handle.fileno())
+    _part(target).replace(target)
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
 
 
 def _same_header(like: Checkpoint, source: str, infos: list[TensorInfo]) -> bytes | None:
@@ -118,43 +163,55 @@ def _same_header(like: Checkpoint, source: str, infos: list[TensorInfo]) -> byte
         return handle.read(header.length)
 
 
-def _write_tensor(file: int, at: int, like: Checkpoint, name: str, tensor: Tensors) -> None:
-    info = like.stored[name]
-    end, dtype = at + info.bytes, STORAGE[info.dtype]
-    for piece in _pieces(like, name, tensor(name)):
+def _write_tensor(like: Checkpoint, tensor: Tensors, remote: bool, slot: Slot) -> int:
+    """Write one tensor to its place and give its bytes; runs on any worker."""
+    try:
+        # never made here: what a run that failed has removed must not come back
+        file = os.open(slot.part, os.O_WRONLY)
+        try:
+            _fill(file, slot, like, tensor(slot.name))
+            if remote:  # another machine's fsync would not put these bytes on disk
+                os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError as failed:
+        host = f" on {socket.gethostname()}" if remote else ""
+        raise OSError(failed.errno, f"{failed.strerror or failed} ({slot}{host})") from failed
+    return like.stored[slot.name].bytes
+
+
+def _fill(file: int, slot: Slot, like: Checkpoint, value: Value) -> None:
+    info = like.stored[slot.name]
+    at, end, dtype = slot.at, slot.at + info.bytes, STORAGE[info.dtype]
+    if value is None:
+        for block in blocks(like, slot.name):
+            at = _put(file, block, at)
+    for piece in _pieces(value):
         if piece.dtype != dtype or at + piece.nbytes > end:
             raise CheckpointError(
                 f"came as {piece.dtype} with too many values or of another type; "
                 f"expected {info.elements} of {dtype}",
-                where=f"tensor {name!r}",
+                where=f"tensor {slot.name!r}",
             )
-        _put(file, _bytes(piece), at)
-        at += piece.nbytes
+        at = _put(file, bytes_of(piece), at)
     if at != end:
         raise CheckpointError(
-            f"came {end - at} bytes short of {info.bytes}", where=f"tensor {name!r}"
+            f"came {end - at} bytes short of {info.bytes}", where=f"tensor {slot.name!r}"
         )
 
 
-def _pieces(like: Checkpoint, name: str, value: Array | Iterable[Array] | None) -> Iterator[Array]:
+def _pieces(value: Value) -> Iterable[Array]:
     if value is None:
-        elements = like.stored[name].elements
-        for start in range(0, elements, CHUNK):
-            yield like.read(name, start, min(start + CHUNK, elements))
-    elif isinstance(value, np.ndarray):
-        yield value
-    else:
-        yield from value
+        return ()
+    return (value,) if isinstance(value, np.ndarray) else value
 
 
-def _bytes(piece: Array) -> memoryview:
-    return np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
-
-
-def _put(file: int, data: memoryview, at: int) -> None:
+def _put(file: int, data: memoryview, at: int) -> int:
+    """Write bytes to a place and give the place behind them."""
     while data:
         written = os.pwrite(file, data, at)
         data, at = data[written:], at + written
+    return at
 
 
 def _reserve(file: int, size: int) -> None:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from imprint.checkpoints.checkpoint import Checkpoint
-from imprint.checkpoints.shards import Shard, Tensors, plan_shard, safetensors_name, write_shard
+from imprint.checkpoints.shards import Shard, Tensors, plan_shard, safetensors_name, write_shards
 from imprint.errors import CheckpointError, ConfigError, DataError
+from imprint.executors import Executor, Threads
 from imprint.progress import Bar, Silent
 from imprint.runs import dump_json, write_atomic
 
@@ -38,6 +39,7 @@ def write_checkpoint(
     inputs: Sequence[Path] = (),
     overwrite: bool = False,
     workers: int = 1,
+    executor: Executor | None = None,
     bar: Bar | None = None,
 ) -> Path:
     """Write a checkpoint with the files, order, types and metadata of another.
@@ -46,7 +48,8 @@ def write_checkpoint(
         out: the folder to make.
         like: the checkpoint whose layout is kept; its config and tokenizer are carried along.
         tensor: gives the values of a stored name in its storage type: one array, pieces of it in
-            flat order, or ``None`` for those of ``like``. Called from ``workers`` threads.
+            flat order, or ``None`` for those of ``like``. Called from ``workers`` threads, or
+            pickled and called on the executor's workers.
         card: ``README.md``.
         fingerprint: names the work: equal only where every value comes out equal. It must cover
             the content of the inputs, the settings and the version of the code.
@@ -54,7 +57,9 @@ def write_checkpoint(
         extra: further files, name → content.
         inputs: folders that are read; none of them may lie in ``out``.
         overwrite: replace a folder that holds something else.
-        workers: tensors written at the same time; each takes the memory of one tensor.
+        workers: threads, each of which writes one tensor at a time.
+        executor: writes the tensors instead of these threads; its workers see ``out`` and the
+            inputs under the same paths. The bytes written do not depend on it.
         bar: told of written bytes.
 
     Returns:
@@ -80,7 +85,7 @@ def write_checkpoint(
     try:
         _forget_other_work(out, part)
         part.mkdir(parents=True, exist_ok=True)
-        _write_weights(part, shards, like, tensor, workers, bar or Silent())
+        _write_weights(part, shards, like, tensor, executor or Threads(workers), bar or Silent())
         _write_beside(part, shards, like, {**(extra or {}), "README.md": card})
         _write_record(part, record or {}, work)
         _publish(part, out)
@@ -155,7 +160,7 @@ def _write_weights(
     shards: Mapping[str, Shard],
     like: Checkpoint,
     tensor: Tensors,
-    workers: int,
+    executor: Executor,
     bar: Bar,
 ) -> None:
     open_shards = [s for s in shards.values() if not (part / s.name).is_file()]
@@ -163,11 +168,9 @@ def _write_weights(
     if needed > free:
         raise OSError(28, f"No space left on device: {needed:,} bytes needed, {free:,} free")
     for shard in shards.values():
-        if shard in open_shards:
-            bar.describe(shard.name)
-            write_shard(part / shard.name, shard, like, tensor, workers, bar)
-        else:
+        if shard not in open_shards:
             bar.advance(shard.size - len(shard.header))
+    write_shards(part, open_shards, like, tensor, executor, bar)
 
 
 def _write_beside(
