@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from imprint.report import Page
-from imprint.report.figures import curve, forest
+from imprint.report.figures import bars, curve
 from imprint.report.section import Body
 from imprint.restoration.restore import Plan
 from imprint.restoration.restore_tables import by_place, spectra, tensors
@@ -112,7 +112,7 @@ def _where(report: Page, tables: Tables) -> None:
     frame = tables.get("spectral", tables["tensors"])
     title = "Share of ‖Δ‖² removed" if "spectral" in tables else "Share of the weights put back"
     section = report.section("Where", f"{title}, by module type and by layer.")
-    if len(frame):
+    if (by_place(frame, "module")["share"] > 0).any():
         _modules(section, by_place(frame, "module"), title)
         _layers(section, by_place(frame, "layer").drop_nulls("layer"), title)
     folded = section.details("All tensors", "Also as Parquet in the run folder.")
@@ -124,14 +124,13 @@ def _where(report: Page, tables: Tables) -> None:
 def _modules(section: Body, frame: pl.DataFrame, title: str) -> None:
     level = frame.columns[0]
     shown = frame[level].unique(maintain_order=True).to_list()[:CHARTED]
+    name = pl.lit(f"{level} ") + pl.col(level).cast(pl.String)
     drawn = frame.filter(pl.col(level).is_in(shown)).select(
-        group=pl.lit(f"{level} ") + pl.col(level).cast(pl.String),
-        label="module",
-        estimate="share",
-        low="share",
-        high="share",
+        label=pl.col("module") + (pl.lit(", ") + name if len(shown) > 1 else pl.lit("")),
+        value="share",
+        group=name,
     )
-    chart = forest(drawn, title=title, domain=(0.0, _end(drawn["estimate"])), zero=None)
+    chart = bars(drawn if len(shown) > 1 else drawn.drop("group"), title=title)
     section.figure(chart, f"{title}, by module type.", wide=True)
 
 
@@ -145,15 +144,15 @@ def _layers(section: Body, frame: pl.DataFrame, title: str) -> None:
     )
     if drawn["x"].n_unique() > 1:
         section.figure(
-            curve(drawn.sort("x", maintain_order=True), x_title="Layer", y_title=title),
+            curve(
+                drawn.sort("x", maintain_order=True),
+                x_title="Layer",
+                y_title=title,
+                y_domain=(0.0, 1.0),
+            ),
             f"{title}, by layer.",
             wide=True,
         )
-
-
-def _end(values: pl.Series) -> float:
-    highest = values.max()
-    return float(highest) if isinstance(highest, float) and highest > 0 else 1.0
 
 
 def _frame(found: dict[str, Any]) -> pl.DataFrame:

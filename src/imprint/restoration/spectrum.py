@@ -66,12 +66,14 @@ def describe(values: Float32, shape: tuple[int, int]) -> Spectrum:
         return Spectrum(None, None, None, None, None, None)
     parts = wide[wide > 0] / wide.sum()
     squares = np.square(wide / wide[0])
-    held = [float(squares[:count].sum() / squares.sum()) for count in (1, 8, 64)]
+    held = {n: float(squares[:n].sum() / squares.sum()) for n in (1, 8, 64)}
     return Spectrum(
-        float(np.exp(-(parts * np.log(parts)).sum())),
-        float(squares.sum()),
-        *held,
-        int(np.count_nonzero(values > threshold(values, shape)[1])),
+        effective_rank=float(np.exp(-(parts * np.log(parts)).sum())),
+        stable_rank=float(squares.sum()),
+        share_1=held[1],
+        share_8=held[8],
+        share_64=held[64],
+        above_noise=int(np.count_nonzero(values > threshold(values, shape)[1])),
     )
 
 
