@@ -50,10 +50,10 @@ class Change:
 
     def merged(self) -> Float32:
         """Give the changed tensor in the base's shape: product, scale and sum in float32."""
-        product = _values(self.b) @ _values(self.a)
-        delta = (product.T if self.transposed else product) * np.float32(self.scale)
-        result: Float32 = _values(self.weight) + delta
-        return result
+        merged, product = _values(self.weight), _values(self.b) @ _values(self.a)
+        product *= np.float32(self.scale)
+        merged += product.T if self.transposed else product
+        return merged
 
 
 @dataclass(frozen=True, eq=False)
