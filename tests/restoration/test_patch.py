@@ -9,8 +9,9 @@ import pytest
 
 from imprint.checkpoints import open_checkpoint, weights_hash
 from imprint.errors import CheckpointError, ConfigError
+from imprint.restoration.methods import Method
 from imprint.restoration.patch import apply_patch, read_patch
-from imprint.restoration.restore import Method, RestoreConfig, plan, write
+from imprint.restoration.restore import RestoreConfig, plan, write
 from weights_support import Make, llama
 
 
