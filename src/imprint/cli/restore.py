@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def restore(
     base: str,
     tuned: str,
-    target: Path,
+    target: Path | None = None,
     /,
     *,
     by: Literal[
@@ -34,7 +34,11 @@ def restore(
     eps: float = 1e-8,
     rename: Annotated[list[str] | None, Parameter(negative="")] = None,
     compat: Literal["paramrestore"] | None = None,
-    dtype: Literal["bf16", "fp16", "fp32"] = "bf16",
+    dtype: Literal["bf16", "fp16", "fp32"] | None = None,
+    evaluate: str | None = None,
+    axis: Literal["ratios", "regions", "layers"] | None = None,
+    layer_groups: int | None = None,
+    device: str | None = None,
     patch: Annotated[bool, Parameter(negative="")] = False,
     out: Path | None = None,
     workers: int = 2,
@@ -57,6 +61,8 @@ def restore(
 
       imprint restore base tuned repair.safetensors --top 0.05 --patch
 
+      imprint restore base tuned repaired --evaluate evaluation.yaml
+
     Parameters
     ----------
     base
@@ -64,7 +70,7 @@ def restore(
     tuned
         The checkpoint after it; its layout and types are kept.
     target
-        Folder to write, or the patch's file with --patch.
+        Folder to write, or the patch's file with --patch. May be left out with --evaluate.
     by
         What goes back first: relative or absolute change, chance, what FAPM would not keep.
         interpolate shrinks all changes to the norm that the top share by relative change leaves;
@@ -92,11 +98,21 @@ def restore(
     compat
         Select as the published code of the method does (Llama names only).
     dtype
-        The dtype whose arithmetic --compat follows.
+        The dtype whose arithmetic --compat follows, default bf16; with --evaluate the one that the
+        model runs in, default that of its weights.
+    evaluate
+        Sweep shares in memory, choose one by evaluation and write it to TARGET if it is better on
+        dev: a YAML file with dev, test and retain texts, or package.module:function.
+    axis
+        With --evaluate: sweep shares, module types, or groups of layers; default ratios.
+    layer_groups
+        With --axis layers: the number of groups; default 4.
+    device
+        With --evaluate: where the model runs; default a GPU where there is one.
     patch
         Write a sparse patch for `imprint apply` instead of a checkpoint.
     out
-        Run folder; default TARGET.run, beside the target.
+        Run folder; default TARGET.run, beside the target; without one imprint-runs/restore.
     workers
         Tensors worked on at the same time.
     overwrite
@@ -124,9 +140,32 @@ def restore(
         eps=eps,
         rename=renames(rename or []),
         compat=compat,
-        dtype=dtype,
+        dtype=dtype or "bf16",
         workers=workers,
     )
+    if evaluate is not None:
+        from imprint.cli import restore_sweep
+
+        restore_sweep.evaluate(
+            base,
+            tuned,
+            evaluate,
+            target,
+            config,
+            tops=top is not None,
+            axis=axis or "ratios",
+            layer_groups=4 if layer_groups is None else layer_groups,
+            device=device,
+            dtype=dtype,
+            out=out,
+            patch=patch,
+            overwrite=overwrite,
+            json=json,
+            dry_run=dry_run,
+            quiet=quiet,
+        )
+        return
+    target = _without_evaluation(target, axis, layer_groups, device)
     before, after = open_checkpoint(base), open_checkpoint(tuned, merge_in="stored")
     refuse_targets(before, after, config, target, patch=patch, overwrite=overwrite)
     if dry_run:
@@ -144,6 +183,17 @@ def restore(
 
     show(dump_json(found) if json else summary(made, found))
     note(f"report: {run.out / 'report.html'}", quiet=quiet)
+
+
+def _without_evaluation(target: Path | None, *only_with: object) -> Path:
+    if any(given is not None for given in only_with):
+        raise ConfigError("--axis, --layer-groups and --device are read only with --evaluate")
+    if target is None:
+        raise ConfigError(
+            "no target is named",
+            remedy="write imprint restore BASE TUNED TARGET, or add --evaluate CONFIG.",
+        )
+    return target
 
 
 def numbers(flag: str, text: str) -> tuple[float, ...]:

@@ -1,0 +1,196 @@
+"""The result of a sweep: tables, verdicts, and the JSON twin of the report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from imprint.findings import Finding
+from imprint.report import State, Verdict
+from imprint.restoration.sweep.points import Point
+from imprint.restoration.sweep.verdict import RIVALS, Comparison, overall
+from imprint.runs import dump_json, write_atomic
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """How much to put back, and whether it helps.
+
+    Attributes:
+        tables: ``sweep`` (a row per point and split), ``comparisons``, ``items`` (a row per point,
+            split and item).
+        headline: the answer in one or two sentences.
+        state: whether repair helps.
+        verdicts: the headline's claim, and each comparison's.
+        chosen: the point that scored best on dev; ``None`` where that is the tuned model itself.
+        data: the content of ``result.json``.
+        findings: what was noticed.
+        target: where the chosen checkpoint was written, if it was.
+        notes: for the method section of the report.
+    """
+
+    tables: dict[str, pl.DataFrame]
+    headline: str
+    state: State
+    verdicts: list[Verdict]
+    chosen: Point | None
+    data: Json
+    findings: list[Finding]
+    target: Path | None = None
+    notes: Json = field(default_factory=dict)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the report, one HTML file that opens without a network."""
+        target = Path(path)
+        write_atomic(target, self.html())
+        return target
+
+    def html(self) -> str:
+        """Render the report."""
+        from imprint.restoration.sweep.report import render
+
+        return render(self)
+
+    def summary(self) -> str:
+        """Give the result in Markdown, as in ``summary.md``."""
+        from imprint.restoration.sweep.report import summary
+
+        return summary(self)
+
+    def json(self) -> str:
+        """Give the content of ``result.json``."""
+        return dump_json(self.data)
+
+    def _repr_html_(self) -> str:
+        from imprint.restoration.sweep.report import fragment
+
+        return fragment(self)
+
+    def __repr__(self) -> str:
+        return f"SweepResult({self.headline!r}, {len(self.tables)} tables)"
+
+
+def assemble(
+    rows: list[Json],
+    items: pl.DataFrame,
+    comparisons: list[Comparison],
+    chosen: Point | None,
+    target: Path | None,
+    about: Json,
+    findings: list[Finding],
+) -> SweepResult:
+    """Put verdicts, tables and JSON together."""
+    state = overall(comparisons)
+    headline = _headline(chosen, comparisons, state, about)
+    claim = Verdict("Repair helps.", state, headline)
+    verdicts = [claim, *(comparison.verdict for comparison in comparisons)]
+    compared = [
+        {"chosen": chosen.key if chosen else None, **{k: getattr(c, k) for k in COMPARED}}
+        for c in comparisons
+    ]
+    tables = {
+        "sweep": pl.DataFrame(rows, schema=SWEEP),
+        "comparisons": pl.DataFrame(compared, schema={"chosen": pl.String, **COMPARED}),
+        "items": items,
+    }
+    data = {
+        "job": "restore",
+        "format": 1,
+        "imprint": importlib.metadata.version("imprint"),
+        "headline": headline,
+        "state": state,
+        **about,
+        "chosen": _chosen(chosen),
+        "written": None if target is None else str(target),
+        "verdicts": [{"text": v.text, "state": v.state, "detail": v.detail} for v in verdicts],
+        "comparisons": compared,
+        "sweep": rows,
+        "findings": [{"level": f.level, "check": f.check, "detail": f.detail} for f in findings],
+    }
+    return SweepResult(tables, headline, state, verdicts, chosen, data, findings, target)
+
+
+SWEEP: dict[str, Any] = {
+    "point": pl.String,
+    "role": pl.String,
+    "by": pl.String,
+    "order": pl.String,
+    "region": pl.String,
+    "top": pl.Float64,
+    "seed": pl.Int64,
+    "weights": pl.Int64,
+    "split": pl.String,
+    "score": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "items": pl.Int64,
+    "retained": pl.Float64,
+    "change_norm": pl.Float64,
+}
+COMPARED: dict[str, Any] = {
+    "split": pl.String,
+    "against": pl.String,
+    "mean": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "n": pl.Int64,
+    "state": pl.String,
+    "margin": pl.Float64,
+    "items_needed": pl.Int64,
+}
+
+
+def _chosen(point: Point | None) -> Json | None:
+    if point is None:
+        return None
+    config = point.config
+    return {
+        "point": point.key,
+        "by": config.by,
+        "order": config.order,
+        "scope": config.competing,
+        "region": point.label,
+        "top": point.top,
+        "weights": point.weights,
+    }
+
+
+def _headline(
+    chosen: Point | None, comparisons: list[Comparison], state: State, about: Json
+) -> str:
+    if chosen is None:
+        return (
+            "No restoration is advised: on the dev items no point scores better than the tuned "
+            "model itself."
+        )
+    what = f"Putting the {chosen.name} back to base by {chosen.config.by} change, chosen on dev,"
+    if chosen.config.by not in ("relative", "absolute"):
+        what = f"Putting the {chosen.name} back to base by {chosen.config.by}, chosen on dev,"
+    if state == "holds":
+        return (
+            f"Repair helps. {what} beats the tuned model, interpolation of the same norm and "
+            f"random restoration on {about['items']['test']:,} test items, and loses nothing on "
+            "the retain set."
+        )
+    failed = [c for c in comparisons if c.state == "does_not_hold"]
+    if failed:
+        return f"Repair does not help. {what} {_listed(failed, 'does not beat', 'loses')}."
+    open_ = [c for c in comparisons if c.state == "undetermined"]
+    return (
+        f"Whether repair helps is undetermined. {what} "
+        f"{_listed(open_, 'is not told apart from', 'may lose')}."
+    )
+
+
+def _listed(comparisons: list[Comparison], test: str, retain: str) -> str:
+    rivals = [RIVALS[c.against] for c in comparisons if c.split == "test"]
+    parts = [f"{test} {' and '.join(rivals)} on the test set"] if rivals else []
+    if any(c.split == "retain" for c in comparisons):
+        parts.append(f"{retain} on the retain set")
+    return " and ".join(parts)
