@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -143,13 +144,14 @@ class Ray:
     def _connect(self) -> None:
         local = {"num_cpus": self._wanted, "include_dashboard": False}
         try:
+            _knock(self._address)
             self._ray.init(
                 address=self._address,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
                 **(local if self._address == "local" else {}),
             )
-        except (ConnectionError, ValueError) as failed:
+        except (OSError, ValueError) as failed:
             raise ConfigError(
                 f"no Ray cluster answers at {self._address!r}: {str(failed).splitlines()[0]}",
                 remedy="start one with `ray start --head`, or unset RAY_ADDRESS.",
@@ -201,6 +203,13 @@ def _in_order(
     finally:
         for job in waiting:
             cancel(job)
+
+
+def _knock(address: str) -> None:
+    """Meet a closed port at once; Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _apply(function: Callable[[Item], Found], item: Item, here: str) -> Found:
