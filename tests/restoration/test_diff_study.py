@@ -109,9 +109,11 @@ def test_enrichment_equals_a_count_of_the_mask(pair):
 
 def test_chunks_threads_and_samples_change_nothing(pair, monkeypatch):
     expected = diff(*pair, QUIET).data
-    monkeypatch.setattr(concentration, "CHUNK", 7)
+    monkeypatch.setattr(concentration, "BATCH", 1)
     small = diff(*pair, replace(QUIET, threads=1)).data
-    monkeypatch.setattr(module, "likely_bins", lambda *_: [])  # every threshold is missed at first
+    monkeypatch.setattr(
+        module, "likely_windows", lambda *_: {}
+    )  # every threshold is missed at first
     missed = diff(*pair, replace(QUIET, threads=1)).data
     for other in (small, missed):
         assert other["concentration"] == expected["concentration"]

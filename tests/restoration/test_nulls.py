@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imprint.restoration import nulls
-from imprint.restoration.nulls import gaussian_absolute, gaussian_relative, permuted
+from imprint.restoration.nulls import gaussian_absolute, gaussian_relative, pairing
 
 RATIOS = (0.01, 0.03, 0.05, 0.1, 0.2, 0.4, 0.6)
 TABLE = {  # (sigma, eps): percent of the sum of r in the top of each ratio
@@ -48,26 +48,47 @@ def test_absolute_closed_form():
     assert gaussian_absolute([1.0]) == [1.0]
 
 
-@pytest.mark.parametrize("elements", [1, 1000, 1300, 1501, 4096])
+def permutation(elements, draw, pairs):
+    """Which change each weight meets."""
+    met = np.empty(elements, int)
+    for visit, (start, stop) in enumerate(pairs.visits):
+        source, order = pairs.source(visit, draw)
+        met[start:stop] = pairs.visits[source][0] + order
+    return met
+
+
+@pytest.mark.parametrize("elements", [0, 1, 1000, 1300, 1501, 4096])
 def test_permutations_keep_every_value_once(monkeypatch, elements):
-    monkeypatch.setattr(nulls, "BLOCK", 256)
+    monkeypatch.setattr(nulls, "CHUNK", 100)
     monkeypatch.setattr(nulls, "WHOLE", 1200)
-    values = np.arange(elements, dtype=np.float32)
-    pieces = list(permuted(lambda a, b: values[a:b], elements, (0, 1, 2)))
-    assert [start for start, _ in pieces] == list(range(0, elements, 256))
-    found = np.concatenate([piece for _, piece in pieces])
-    assert np.array_equal(np.sort(found), values)
-    again = np.concatenate([p for _, p in permuted(lambda a, b: values[a:b], elements, (0, 1, 2))])
-    assert np.array_equal(found, again)
+    pairs = pairing(elements, 5, 0, "name")
+    found = [permutation(elements, draw, pairs) for draw in range(5)]
+    for met in found:
+        assert np.array_equal(np.sort(met), np.arange(elements))
+    assert elements < 2 or not np.array_equal(found[0], found[1])
+    again = pairing(elements, 5, 0, "name")
+    assert np.array_equal(found[0], permutation(elements, 0, again))
+    other = pairing(elements, 5, 0, "other")
+    assert elements < 2 or not np.array_equal(found[0], permutation(elements, 0, other))
+
+
+def test_changes_that_are_met_early_are_read_before(monkeypatch):
+    monkeypatch.setattr(nulls, "CHUNK", 10)
+    monkeypatch.setattr(nulls, "WHOLE", 20)
+    for seed in range(50):
+        pairs = pairing(305, 3, seed, "name")
+        for visit in range(len(pairs.visits)):
+            for draw in range(3):
+                source, _ = pairs.source(visit, draw)
+                assert source in pairs.early or visit - max(pairs.offsets) <= source <= visit
 
 
 def test_every_change_meets_every_weight(monkeypatch):
-    monkeypatch.setattr(nulls, "BLOCK", 4)
+    monkeypatch.setattr(nulls, "CHUNK", 4)
     monkeypatch.setattr(nulls, "WHOLE", 2)
-    values, draws = np.arange(10, dtype=np.float32), 5000
-    met = np.zeros((10, 10))
+    draws = 4000
+    met = np.zeros((12, 12))
     for seed in range(draws):
-        found = np.concatenate([p for _, p in permuted(lambda a, b: values[a:b], 10, (seed,))])
-        met[np.arange(10), found.astype(int)] += 1
-    expected = draws / 10
+        met[np.arange(12), permutation(12, 0, pairing(12, 1, seed, "name"))] += 1
+    expected = draws / 12
     assert np.abs(met - expected).max() < 5 * math.sqrt(expected)

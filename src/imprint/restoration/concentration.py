@@ -1,34 +1,37 @@
-"""Counting the changes of one group of tensors, in every tuned checkpoint, base read once."""
+"""Counting the changes of groups of tensors, in every tuned checkpoint, each byte read once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from imprint.checkpoints import Checkpoint
 from imprint.checkpoints.dtypes import Float32
+from imprint.restoration import kernels
 from imprint.restoration.config import DiffConfig
-from imprint.restoration.histogram import Float64, Histogram, values
-from imprint.restoration.nulls import BLOCK, permuted, seed_of
+from imprint.restoration.histogram import Histogram, values
+from imprint.restoration.kernels import Float64, Int64
+from imprint.restoration.nulls import Pairing, pairing
 from imprint.restoration.scores import score_of_change
-from imprint.restoration.sites import Group, Site, change, ranges
+from imprint.restoration.sites import Group, Site, change
 from imprint.restoration.sites import values as read_values
+from imprint.restoration.windows import Inside, Window
 
-CHUNK = 1 << 17
-WITHIN = 1e-5
+WITHIN = np.float32(1e-5)
+BATCH = 1 << 25  # weights counted together
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How many scores of a group lie at or beyond a coarse bin, and where inside it.
+    """How many scores of a group lie in or beyond a window, and where inside it.
 
     Attributes:
-        above: scores in the bins above.
-        keys, counts: the values that occur in the bin, and how often.
+        above: scores above the window.
+        keys, counts: the values that occur in it, and how often.
     """
 
     above: int
@@ -36,9 +39,22 @@ class Profile:
     counts: Float64
 
     def beyond(self, value: float) -> tuple[int, int]:
-        """Count the scores strictly above a value of this bin, and those equal to it."""
+        """Count the scores strictly above a value of the window, and those equal to it."""
         above = self.above + int(self.counts[self.keys > value].sum())
         return above, int(self.counts[self.keys == value].sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is kept of one group for one tuned checkpoint.
+
+    Attributes:
+        parameters: scores counted.
+        profiles: coarse bin → profile of the relative scores.
+    """
+
+    parameters: int
+    profiles: dict[int, Profile]
 
 
 @dataclass
@@ -50,7 +66,7 @@ class Tally:
         permuted: relative scores of each permutation, coarse.
         base_squares: Σ base².
         tensors: one row per tensor.
-        profiles: coarse bin → profile of the relative scores; of groups only.
+        parts: one per group.
     """
 
     relative: Histogram
@@ -58,30 +74,31 @@ class Tally:
     permuted: list[Histogram] = field(default_factory=list)
     base_squares: float = 0.0
     tensors: list[Row] = field(default_factory=list)
-    profiles: dict[int, Profile] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list)
 
     def merge(self, other: Tally) -> None:
-        """Add the counts of another group."""
+        """Add the counts of further groups."""
         self.relative.merge(other.relative)
         self.absolute.merge(other.absolute)
         for mine, theirs in zip(self.permuted, other.permuted, strict=True):
             mine.merge(theirs)
         self.base_squares += other.base_squares
         self.tensors += other.tensors
+        self.parts += other.parts
 
 
 @dataclass(frozen=True, slots=True)
-class Bins:
-    """The coarse bins counted finely, for both scores, and those kept for each group."""
+class Wanted:
+    """What is counted finely: windows of both scores, and the coarse bins kept for each group."""
 
-    relative: tuple[int, ...] = ()
-    absolute: tuple[int, ...] = ()
+    relative: Mapping[int, Window] = field(default_factory=dict)
+    absolute: Mapping[int, Window] = field(default_factory=dict)
     kept: tuple[int, ...] = ()
 
 
 @dataclass
 class Counted:
-    """The counts of one group.
+    """The counts of some groups.
 
     Attributes:
         tallies: one per tuned checkpoint.
@@ -90,6 +107,24 @@ class Counted:
 
     tallies: list[Tally]
     products: Float64
+
+    def merge(self, other: Counted) -> None:
+        """Add the counts of further groups."""
+        for mine, theirs in zip(self.tallies, other.tallies, strict=True):
+            mine.merge(theirs)
+        self.products += other.products
+
+
+def batches(groups: Sequence[Group]) -> Iterator[tuple[Group, ...]]:
+    """Put groups together that are counted as one, so that few counts must be added up."""
+    batch: list[Group] = []
+    for group in groups:
+        batch.append(group)
+        if sum(site.elements for one in batch for site in one.sites) >= BATCH:
+            yield tuple(batch)
+            batch = []
+    if batch:
+        yield tuple(batch)
 
 
 class Counter:
@@ -103,33 +138,34 @@ class Counter:
 
     def __init__(self, base: Checkpoint, tuned: Sequence[Checkpoint], config: DiffConfig):
         self.base, self.tuned, self.config = base, list(tuned), config
+        self.eps = np.float32(config.eps)
 
-    def empty(self, bins: Sequence[Bins], draws: int) -> Counted:
-        """Give counts of nothing; ``bins`` has one entry per tuned checkpoint."""
+    def empty(self, wanted: Sequence[Wanted], draws: int) -> Counted:
+        """Give counts of nothing; ``wanted`` has one entry per tuned checkpoint."""
         tallies = [
             Tally(
-                Histogram(own.relative),
-                Histogram(own.absolute),
+                Histogram(own.relative, weighted=True),
+                Histogram(own.absolute, weighted=True),
                 [Histogram() for _ in range(draws)],
             )
-            for own in bins
+            for own in wanted
         ]
         return Counted(tallies, np.zeros((len(self.tuned), len(self.tuned))))
 
-    def count(self, group: Group, bins: Sequence[Bins], draws: int) -> Counted:
-        """Count a group, with ``draws`` permutations.
+    def count(self, groups: Sequence[Group], wanted: Sequence[Wanted], draws: int) -> Counted:
+        """Count some groups, with ``draws`` permutations.
 
         Raises:
             CheckpointError: a value is NaN or infinite, or a file became shorter.
         """
-        found = self.empty(bins, draws)
-        with np.errstate(over="ignore"):
-            for site in group.sites:
-                self._count_site(site, found)
-                for number in site.tuned:
-                    self._count_permuted(site, number, found.tallies[number].permuted)
-        for own, tally in zip(bins, found.tallies, strict=True):
-            tally.profiles = {b: _profile(tally.relative, b) for b in own.kept}
+        found = self.empty(wanted, draws)
+        for group in groups:
+            before = [_state(t, own) for t, own in zip(found.tallies, wanted, strict=True)]
+            with np.errstate(over="ignore"):
+                for site in group.sites:
+                    self._count_site(site, found, draws)
+            for tally, own, old in zip(found.tallies, wanted, before, strict=True):
+                tally.parts.append(_part(old, _state(tally, own)))
         return found
 
     def sample(self, site: Site, number: int, size: int) -> tuple[Float32, Float32]:
@@ -145,52 +181,65 @@ class Counter:
             absolute.append(score_of_change("absolute", moved, base))
         return np.concatenate(relative), np.concatenate(absolute)
 
-    def _count_site(self, site: Site, found: Counted) -> None:
+    def _count_site(self, site: Site, found: Counted, draws: int) -> None:
+        pairs = pairing(site.elements, draws, self.config.seed, site.name)
         rows = {number: _row(site) for number in site.tuned}
         before = {n: float(found.tallies[n].absolute.weight.sum()) for n in rows}
-        for start, stop in ranges(site.elements, CHUNK):
+        seen = {n: self._early(site, n, pairs) for n in rows}
+        for visit, (start, stop) in enumerate(pairs.visits):
             base = read_values(self.base, site.base, start, stop)
-            squares = _squares(base)
+            squares = kernels.sum_of_squares(base)
+            inverse = np.reciprocal(np.abs(base) + self.eps) if draws else base
             changes = {}
             for number, span in site.tuned.items():
+                tally = found.tallies[number]
                 after = read_values(self.tuned[number], span, start, stop)
                 changes[number] = after - base
-                same = np.count_nonzero(after.view(np.uint32) == base.view(np.uint32))
-                found.tallies[number].base_squares += squares
-                rows[number]["unchanged"] += int(same)
                 rows[number]["base_squares"] += squares
-                self._add(found.tallies[number], rows[number], changes[number], base)
+                moved = self._add(tally, rows[number], base, after, changes[number])
+                _permute(tally, pairs, visit, seen[number], moved, inverse)
             _multiply(found.products, changes)
         for number, row in rows.items():
             row["squares"] = float(found.tallies[number].absolute.weight.sum()) - before[number]
+            found.tallies[number].base_squares += row["base_squares"]
             found.tallies[number].tensors.append(row)
 
-    def _add(self, tally: Tally, row: Row, moved: Float32, base: Float32) -> None:
-        relative = score_of_change("relative", moved, base, self.config.eps)
-        absolute = score_of_change("absolute", moved, base)
+    def _early(self, site: Site, number: int, pairs: Pairing) -> dict[int, Float32]:
+        tuned, visits = self.tuned[number], pairs.visits
+        return {
+            visit: np.abs(change(self.base, tuned, site, number, *visits[visit]))
+            for visit in pairs.early
+        }
+
+    def _add(
+        self, tally: Tally, row: Row, base: Float32, after: Float32, moved: Float32
+    ) -> Float32:
+        relative, absolute = np.empty_like(base), np.empty_like(base)
+        same, near = kernels.score_changes(base, after, self.eps, WITHIN, relative, absolute)
         tally.relative.add(relative, moved)
         tally.absolute.add(absolute, moved)
-        row["within"] += int(np.count_nonzero(absolute <= np.float32(WITHIN)))
-        row["relative_sum"] += float(relative.sum(dtype=np.float64))
-        row["absolute_sum"] += float(absolute.sum(dtype=np.float64))
+        row["unchanged"] += same
+        row["within"] += near
+        row["relative_sum"] += kernels.sum_of(relative)
+        row["absolute_sum"] += kernels.sum_of(absolute)
+        return absolute
 
-    def _count_permuted(self, site: Site, number: int, draws: Sequence[Histogram]) -> None:
-        tuned = self.tuned[number]
 
-        def read(start: int, stop: int) -> Float32:
-            return change(self.base, tuned, site, number, start, stop)
-
-        orders = [
-            permuted(read, site.elements, seed_of(self.config.seed, draw, site.name))
-            for draw in range(len(draws))
-        ]
-        if not orders:
-            return
-        for start, stop in ranges(site.elements, BLOCK):
-            base = read_values(self.base, site.base, start, stop)
-            for order, histogram in zip(orders, draws, strict=True):
-                _, moved = next(order)
-                histogram.add(score_of_change("relative", moved, base, self.config.eps))
+def _permute(
+    tally: Tally,
+    pairs: Pairing,
+    visit: int,
+    seen: dict[int, Float32],
+    moved: Float32,
+    inverse: Float32,
+) -> None:
+    if not tally.permuted:
+        return
+    seen[visit] = moved
+    for draw, histogram in enumerate(tally.permuted):
+        source, order = pairs.source(visit, draw)
+        histogram.add_permuted(seen[source], order, inverse)
+    seen.pop(visit - max(pairs.offsets), None)
 
 
 def _row(site: Site) -> Row:
@@ -204,21 +253,40 @@ def _row(site: Site) -> Row:
     }
 
 
-def _squares(found: Float32) -> float:
-    wide = found.astype(np.float64)
-    return float(np.dot(wide, wide))
-
-
 def _multiply(products: Float64, changes: dict[int, Float32]) -> None:
+    if len(changes) < 2:
+        return
     wide = {number: moved.astype(np.float64) for number, moved in changes.items()}
     for one in wide:
         for other in wide:
-            if one <= other and len(wide) > 1:
+            if one <= other:
                 products[one, other] += float(np.dot(wide[one], wide[other]))
 
 
-def _profile(found: Histogram, coarse: int) -> Profile:
-    counts = found.fine(coarse)
-    filled = np.flatnonzero(counts)
-    above = int(found.count[coarse + 1 :].sum())
-    return Profile(above, values((coarse << 16) + filled), counts[filled].astype(np.float64))
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Counts at a moment, to be subtracted from later ones."""
+
+    counts: Int64
+    inside: dict[int, Inside]
+
+
+def _state(tally: Tally, wanted: Wanted) -> _State:
+    counts = tally.relative
+    found = {b: counts.fine.inside(b) for b in wanted.kept}
+    inside = {b: replace(i, counts=i.counts.copy()) for b, i in found.items() if i is not None}
+    return _State(counts.count.copy(), inside)
+
+
+def _part(before: _State, after: _State) -> Part:
+    counts = after.counts - before.counts
+    profiles = {b: _profile(counts, b, before.inside[b], after.inside[b]) for b in after.inside}
+    return Part(int(counts.sum()), profiles)
+
+
+def _profile(counts: Int64, coarse: int, before: Inside, after: Inside) -> Profile:
+    fine = after.counts - before.counts
+    filled = np.flatnonzero(fine)
+    above = int(counts[coarse + 1 :].sum()) + after.above - before.above
+    keys = values((coarse << 16) + after.low + filled)
+    return Profile(above, keys, fine[filled].astype(np.float64))

@@ -21,11 +21,10 @@ from imprint.checkpoints import (
 from imprint.checkpoints.dtypes import Float32
 from imprint.errors import ConfigError
 from imprint.progress import Bar, progress
-from imprint.restoration.concentration import Bins, Counted, Counter, Tally
+from imprint.restoration.concentration import Counted, Counter, Tally, Wanted, batches
 from imprint.restoration.config import DiffConfig
-from imprint.restoration.diff_result import DiffResult, Part, Study, assemble
-from imprint.restoration.histogram import Histogram
-from imprint.restoration.selection import MOST_BINS, likely_bins, place_of
+from imprint.restoration.diff_result import DiffResult, Study, assemble
+from imprint.restoration.selection import likely_windows, missing_windows, place_of
 from imprint.restoration.sites import Group, groups
 from imprint.restoration.threads import map_in_order
 from imprint.runs import Run
@@ -161,22 +160,17 @@ def analyse(inputs: Inputs, config: DiffConfig) -> DiffResult:
         CheckpointError: a weight is NaN or infinite, or a file became shorter.
     """
     counter = Counter(inputs.base, inputs.tuned, config)
-    bins = [_likely(counter, inputs.groups, number, config) for number in range(len(inputs.tuned))]
-    work = config.permutations + 1
+    wanted = [
+        _likely(counter, inputs.groups, number, config) for number in range(len(inputs.tuned))
+    ]
     elements = sum(site.elements for group in inputs.groups for site in group.sites)
     # each of our threads takes a core; a library that starts more would only stand in the way
-    with one_blas_thread(), progress(elements * work, "diff", quiet=config.quiet) as bar:
-        total, parts = _count(counter, inputs.groups, bins, config.permutations, config, bar)
+    with one_blas_thread(), progress(elements, "diff", quiet=config.quiet) as bar:
+        total = _count(counter, inputs.groups, wanted, config.permutations, config, bar)
         while any(missing := [_missing(tally, config) for tally in total.tallies]):
-            wanted = [m or Bins() for m in missing]
-            more, again = _count(counter, inputs.groups, wanted, 0, config, bar)
-            for tally, extra in zip(total.tallies, more.tallies, strict=True):
-                tally.relative.refine(extra.relative)
-                tally.absolute.refine(extra.absolute)
-            for part, extra_part in zip(parts, again, strict=True):
-                for mine, theirs in zip(part, extra_part, strict=True):
-                    mine.profiles.update(theirs.profiles)
-    study = Study(inputs.names, inputs.steps, inputs.groups, total, parts, config)
+            wanted = [more or Wanted() for more in missing]
+            _refine(total, _count(counter, inputs.groups, wanted, 0, config, bar))
+    study = Study(inputs.names, inputs.steps, inputs.groups, total, config)
     findings = [finding for alignment in inputs.alignments for finding in alignment.findings]
     about = {
         "base": str(inputs.base.reference),
@@ -188,30 +182,33 @@ def analyse(inputs: Inputs, config: DiffConfig) -> DiffResult:
 def _count(
     counter: Counter,
     found: Sequence[Group],
-    bins: Sequence[Bins],
+    wanted: Sequence[Wanted],
     draws: int,
     config: DiffConfig,
     bar: Bar,
-) -> tuple[Counted, list[list[Part]]]:
-    total = counter.empty(bins, draws)
-    parts: list[list[Part]] = []
-    counts = map_in_order(lambda group: counter.count(group, bins, draws), found, config.threads)
-    for group, counted in zip(found, counts, strict=True):
-        for mine, theirs in zip(total.tallies, counted.tallies, strict=True):
-            mine.merge(theirs)
-        total.products += counted.products
-        parts.append([Part(t.relative.elements, t.profiles) for t in counted.tallies])
-        bar.advance((draws + 1) * sum(site.elements for site in group.sites))
-    return total, parts
+) -> Counted:
+    total, together = counter.empty(wanted, draws), list(batches(found))
+    counts = map_in_order(lambda b: counter.count(b, wanted, draws), together, config.threads)
+    for batch, counted in zip(together, counts, strict=True):
+        total.merge(counted)
+        bar.advance(sum(site.elements for group in batch for site in group.sites))
+    return total
 
 
-def _likely(counter: Counter, found: Sequence[Group], number: int, config: DiffConfig) -> Bins:
+def _refine(total: Counted, more: Counted) -> None:
+    for tally, extra in zip(total.tallies, more.tallies, strict=True):
+        tally.relative.fine.refine(extra.relative.fine)
+        tally.absolute.fine.refine(extra.absolute.fine)
+        for mine, theirs in zip(tally.parts, extra.parts, strict=True):
+            mine.profiles.update(theirs.profiles)
+
+
+def _likely(counter: Counter, found: Sequence[Group], number: int, config: DiffConfig) -> Wanted:
     relative, absolute = _sample(counter, found, number)
-    kept = likely_bins(relative, [config.enrichment_at])
-    return Bins(
-        tuple(dict.fromkeys([*kept, *likely_bins(relative, config.ratios)]))[:MOST_BINS],
-        tuple(likely_bins(absolute, config.ratios))[:MOST_BINS],
-        tuple(kept),
+    kept = likely_windows(relative, [config.enrichment_at])
+    ratios = (config.enrichment_at, *config.ratios)
+    return Wanted(
+        likely_windows(relative, ratios), likely_windows(absolute, config.ratios), tuple(kept)
     )
 
 
@@ -228,21 +225,13 @@ def _sample(counter: Counter, found: Sequence[Group], number: int) -> tuple[Floa
     return np.concatenate([d[0] for d in drawn]), np.concatenate([d[1] for d in drawn])
 
 
-def _missing(tally: Tally, config: DiffConfig) -> Bins | None:
-    kept = _needed(tally.relative, [config.enrichment_at])
-    relative = kept | _needed(tally.relative, config.ratios)
-    absolute = _needed(tally.absolute, config.ratios)
-    relative -= set(tally.relative.bins)
-    absolute -= set(tally.absolute.bins)
-    if not relative and not absolute:
-        return None
-    first = sorted(relative, key=lambda b: (b not in kept, b))[:MOST_BINS]
-    return Bins(tuple(first), tuple(sorted(absolute)[:MOST_BINS]), tuple(sorted(kept & set(first))))
-
-
-def _needed(found: Histogram, ratios: Sequence[float]) -> set[int]:
-    places = (place_of(ratio, found.elements) for ratio in ratios)
-    return {found.coarse_bin(k) for k in places if k}
+def _missing(tally: Tally, config: DiffConfig) -> Wanted | None:
+    elements = tally.relative.elements
+    kept = missing_windows(tally.relative, [place_of(config.enrichment_at, elements)])
+    places = [place_of(ratio, elements) for ratio in config.ratios]
+    relative = {**kept, **missing_windows(tally.relative, places)}
+    absolute = missing_windows(tally.absolute, places)
+    return Wanted(relative, absolute, tuple(kept)) if relative or absolute else None
 
 
 def _expand(name: str) -> list[tuple[str, int | None]]:

@@ -15,7 +15,7 @@ import polars as pl
 
 from imprint.findings import Finding
 from imprint.report import Verdict
-from imprint.restoration.concentration import Counted, Profile, Tally
+from imprint.restoration.concentration import Counted, Tally
 from imprint.restoration.config import DiffConfig
 from imprint.restoration.histogram import Histogram
 from imprint.restoration.nulls import gaussian_absolute, gaussian_relative
@@ -27,19 +27,6 @@ Json = dict[str, Any]
 CHANCE = 0.02  # a share within this of its null is called what chance gives
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What is kept of one group for one tuned checkpoint.
-
-    Attributes:
-        parameters: scores counted.
-        profiles: coarse bin → profile of the relative scores.
-    """
-
-    parameters: int
-    profiles: dict[int, Profile]
-
-
 @dataclass(frozen=True)
 class Study:
     """Everything that was counted.
@@ -48,7 +35,6 @@ class Study:
         names, steps: of the tuned checkpoints.
         groups: of tensors, by layer and module.
         total: counts of all groups together.
-        parts: what is kept of each group, [groups][tuned].
         config: how it was counted.
     """
 
@@ -56,7 +42,6 @@ class Study:
     steps: tuple[int | None, ...]
     groups: tuple[Group, ...]
     total: Counted
-    parts: list[list[Part]]
     config: DiffConfig
 
 
@@ -201,12 +186,13 @@ def _enrichment(study: Study, by: str) -> pl.DataFrame:
     rows = []
     for number, name in enumerate(study.names):
         taken = _taken(study, number)
-        whole = study.total.tallies[number].relative.elements
+        tally = study.total.tallies[number]
+        whole = tally.relative.elements
         top = sum(taken)
         sums: dict[Any, list[int]] = {}
-        for group, parts, count in zip(study.groups, study.parts, taken, strict=True):
+        for group, part, count in zip(study.groups, tally.parts, taken, strict=True):
             entry = sums.setdefault(getattr(group, by), [0, 0])
-            entry[0] += parts[number].parameters
+            entry[0] += part.parameters
             entry[1] += count
         for key, (parameters, count) in sums.items():
             if not parameters:
@@ -227,15 +213,16 @@ def _enrichment(study: Study, by: str) -> pl.DataFrame:
 
 def _taken(study: Study, number: int) -> list[int]:
     """Count what each group has in the top; of equal scores the first groups take theirs."""
-    found = study.total.tallies[number].relative
+    tally = study.total.tallies[number]
+    found = tally.relative
     k = place_of(study.config.enrichment_at, found.elements)
     if k == 0:
         return [0] * len(study.groups)
     value, coarse = found.cut(k), found.coarse_bin(k)
     left = k - value.before
     counts = []
-    for parts in study.parts:
-        above, equal = parts[number].profiles[coarse].beyond(value.value)
+    for part in tally.parts:
+        above, equal = part.profiles[coarse].beyond(value.value)
         take = min(equal, left)
         left -= take
         counts.append(above + take)

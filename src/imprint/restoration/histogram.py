@@ -8,49 +8,19 @@ the count, plus the unit times the sum of the lower bits, which is an integer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numba
 import numpy as np
-import numpy.typing as npt
 
 from imprint.checkpoints.dtypes import Float32
+from imprint.restoration import kernels
+from imprint.restoration.kernels import Float64, Int32, Int64, UInt32
+from imprint.restoration.windows import COARSE, Window, Windows
 
-COARSE = 1 << 15  # the sign bit is zero
-FINE = 1 << 16
+PACKED = 1 << 22  # scores that packed counts hold
 Order = Literal["top", "bottom"]
-Int64 = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
-Int32 = npt.NDArray[np.int32]
-
-
-def _count(
-    scores: Float32,
-    weights: Float32,
-    count: Int64,
-    low: Int64,
-    weight: Float64,
-    slot: Int32,
-    fine_count: Int64,
-    fine_weight: Float64,
-) -> None:
-    keys = scores.view(np.uint32)
-    for i in range(keys.size):
-        coarse = (keys[i] >> 16) & 0x7FFF
-        fine = keys[i] & 0xFFFF
-        square = np.float64(weights[i]) * np.float64(weights[i])
-        count[coarse] += 1
-        low[coarse] += fine
-        weight[coarse] += square
-        at = slot[coarse]
-        if at >= 0:
-            fine_count[at, fine] += 1
-            fine_weight[at, fine] += square
-
-
-_count_compiled: Callable[..., None] = numba.njit(nogil=True, cache=True)(_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +32,7 @@ class Cut:
         before: how many scores come strictly before it.
         equal: how many equal it.
         total: the sum of the first k scores, exact but for one rounding per bin.
-        weight: the sum of their weights; among equals the mean.
+        weight: the sum of their weights; among equals the mean. NaN where nothing is weighted.
     """
 
     value: float
@@ -73,55 +43,83 @@ class Cut:
 
 
 class Histogram:
-    """Scores counted by their bits, in fine bins inside some coarse ones.
+    """Scores counted by their bits: coarsely everywhere, value by value inside some windows.
 
     Args:
-        bins: coarse bins to count finely; each takes 1 MB.
+        windows: coarse bin → window of the lower halves; see `imprint.restoration.windows`.
+        weighted: whether each score comes along with a change, whose square is its weight.
 
     Attributes:
-        count: scores in each coarse bin, [COARSE].
-        low: sum of their lower bits, [COARSE].
-        weight: sum of the squares that came along, [COARSE].
-        bins: the coarse bins that are counted finely.
+        weight: sum of the weights, [COARSE]; zeros where nothing is weighted.
+        fine: the counts inside windows.
     """
 
-    def __init__(self, bins: Iterable[int] = ()):
-        self.bins = tuple(sorted(set(bins)))
-        self.count = np.zeros(COARSE, np.int64)
-        self.low = np.zeros(COARSE, np.int64)
+    def __init__(self, windows: Mapping[int, Window] | None = None, *, weighted: bool = False):
+        self.weighted = weighted
         self.weight = np.zeros(COARSE, np.float64)
-        self._slot = np.full(COARSE, -1, np.int32)
-        self._slot[list(self.bins)] = np.arange(len(self.bins))
-        self._fine_count = np.zeros((len(self.bins), FINE), np.int64)
-        self._fine_weight = np.zeros((len(self.bins), FINE), np.float64)
+        self.fine = Windows(windows or {}, weighted=weighted)
+        self._count = np.zeros(COARSE, np.int64)
+        self._low = np.zeros(COARSE, np.int64)
+        self._packed = np.zeros(COARSE, np.int64)
+        self._held = 0  # scores in the packed counts
 
-    def add(self, scores: Float32, squared: Float32 | None = None) -> None:
-        """Count scores, [n], with the squares of ``squared``, [n], as weights."""
-        _count_compiled(
-            np.ascontiguousarray(scores),
-            np.ascontiguousarray(scores if squared is None else squared),
-            self.count,
-            self.low,
-            self.weight,
-            self._slot,
-            self._fine_count,
-            self._fine_weight,
-        )
+    @property
+    def count(self) -> Int64:
+        """Scores in each coarse bin, [COARSE]."""
+        self._unpack()
+        return self._count
+
+    @property
+    def low(self) -> Int64:
+        """Sum of the lower halves of the scores in each coarse bin, [COARSE]."""
+        self._unpack()
+        return self._low
+
+    def add(self, scores: Float32, changes: Float32 | None = None) -> None:
+        """Count scores, [n]; a weighted histogram needs the changes, [n], that come along.
+
+        Raises:
+            ValueError: changes are missing, given where nothing is weighted, or of another length.
+        """
+        if self.weighted != (changes is not None):
+            raise ValueError("changes come along with the scores of a weighted histogram alone")
+        if changes is not None and len(changes) != len(scores):
+            raise ValueError(f"{len(changes)} changes for {len(scores)} scores")
+        keys: UInt32 = np.ascontiguousarray(scores).view(np.uint32)
+        for start in range(0, len(keys), PACKED):
+            some = slice(start, start + PACKED)
+            moved = None if changes is None else np.ascontiguousarray(changes[some])
+            self._make_room(len(keys[some]))
+            if moved is None:
+                kernels.count(keys[some], self._packed)
+            else:
+                kernels.count_weighted(keys[some], moved, self._packed, self.weight)
+            self.fine.add(keys[some], moved)
+
+    def add_permuted(self, changes: Float32, order: Int32, inverse: Float32) -> None:
+        """Count changes times ``inverse``, the changes in another order; all [n ≤ PACKED]."""
+        self._make_room(len(order))
+        kernels.count_permuted(changes, order, inverse, self._packed)
 
     def merge(self, other: Histogram) -> None:
-        """Add another histogram with the same fine bins."""
-        self.count += other.count
-        self.low += other.low
+        """Add another histogram with the same windows."""
+        self._unpack()
+        self._count += other.count
+        self._low += other.low
         self.weight += other.weight
-        self._fine_count += other._fine_count
-        self._fine_weight += other._fine_weight
+        self.fine.merge(other.fine)
 
-    def refine(self, other: Histogram) -> None:
-        """Take over the fine bins of a histogram of the same scores."""
-        self._slot[list(other.bins)] = np.arange(len(other.bins)) + len(self.bins)
-        self.bins += other.bins
-        self._fine_count = np.concatenate([self._fine_count, other._fine_count])
-        self._fine_weight = np.concatenate([self._fine_weight, other._fine_weight])
+    def _make_room(self, more: int) -> None:
+        if self._held + more > PACKED:
+            self._unpack()
+        self._held += more
+
+    def _unpack(self) -> None:
+        if self._held:
+            self._count += self._packed >> 40
+            self._low += self._packed & (kernels.ONE - 1)
+            self._packed[:] = 0
+            self._held = 0
 
     @property
     def elements(self) -> int:
@@ -164,53 +162,82 @@ class Histogram:
         poorer = np.concatenate([[0.0], np.cumsum(sums)]) / total
         return float(1 - np.sum(self.count / n * (poorer[1:] + poorer[:-1])))
 
+    def missing(self, k: int, order: Order = "top") -> int | None:
+        """Name the coarse bin that holds the k-th score, where no window shows it."""
+        if k == 0:
+            return None
+        coarse, outside = _find(self.count, k, order)
+        return None if self._place(coarse, k - outside, order) else coarse
+
     def coarse_bin(self, k: int, order: Order = "top") -> int:
         """Find the coarse bin that holds the k-th score, 1 ≤ k ≤ elements."""
         return _find(self.count, k, order)[0]
-
-    def fine(self, coarse: int) -> Int64:
-        """Give the counts inside a coarse bin, [FINE].
-
-        Raises:
-            KeyError: it is not counted finely.
-        """
-        at = int(self._slot[coarse])
-        if at < 0:
-            raise KeyError(coarse)
-        counts: Int64 = self._fine_count[at]
-        return counts
 
     def cut(self, k: int, order: Order = "top") -> Cut:
         """Find where the first k scores end, 0 ≤ k ≤ elements.
 
         Raises:
-            KeyError: the coarse bin concerned is not counted finely.
+            KeyError: no window shows the k-th score.
         """
         if k == 0:
             return Cut(math.inf if order == "top" else -math.inf, 0, 0, 0.0, 0.0)
         coarse, outside = _find(self.count, k, order)
-        at = int(self._slot[coarse])
-        if at < 0:
+        place = self._place(coarse, k - outside, order)
+        if place is None:
             raise KeyError(coarse)
-        fine, inside = _find(self._fine_count[at], k - outside, order)
-        before, equal = outside + inside, int(self._fine_count[at, fine])
-        keys = (coarse << 16) + np.arange(FINE)
-        within = _beyond(fine, order)
-        value = float(values(keys[fine : fine + 1])[0])
-        found = np.flatnonzero(self._fine_count[at, within]) + (within.start or 0)
-        total = math.fsum(
-            [
-                *self.sums()[_beyond(coarse, order)],
-                *(self._fine_count[at, found] * values(keys[found])),
-                (k - before) * value,
-            ]
+        value = float(values([(coarse << 16) + place.low])[0])
+        before = outside + place.before
+        beyond = _beyond(coarse, order)
+        lowest, unit = _spacing(coarse)
+        inside = place.before * lowest + place.low_sum * unit
+        total = math.fsum([*self.sums()[beyond], inside, (k - before) * value])
+        weight = math.nan
+        if self.weighted:
+            share = (k - before) / place.equal
+            weight = float(self.weight[beyond].sum()) + place.weight + share * place.equal_weight
+        return Cut(value, before, place.equal, total, weight)
+
+    def _place(self, coarse: int, k: int, order: Order) -> _Place | None:
+        """Find the k-th score of a coarse bin in its window."""
+        found = self.fine.inside(coarse)
+        if found is None:
+            return None
+        lows = found.low + np.arange(len(found.counts))
+        before, low_sum, weight = found.above, found.above_low, found.above_weight
+        if order == "bottom":  # what lies below the window is what is left
+            before = int(self.count[coarse]) - before - int(found.counts.sum())
+            low_sum = int(self.low[coarse]) - low_sum - int(found.counts @ lows)
+            weight = float(self.weight[coarse]) - weight - float(found.weights.sum())
+        if not before < k <= before + int(found.counts.sum()):
+            return None
+        at, passed = _find(found.counts, k - before, order)
+        within = _beyond(at, order)
+        return _Place(
+            low=int(lows[at]),
+            before=before + passed,
+            equal=int(found.counts[at]),
+            low_sum=low_sum + int(found.counts[within] @ lows[within]),
+            weight=weight + float(found.weights[within].sum()),
+            equal_weight=float(found.weights[at]) if self.weighted else math.nan,
         )
-        weight = (
-            float(self.weight[_beyond(coarse, order)].sum())
-            + float(self._fine_weight[at, within].sum())
-            + float(self._fine_weight[at, fine]) * (k - before) / equal
-        )
-        return Cut(value, before, equal, total, weight)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A score inside its coarse bin: its lower half, and what comes before it there."""
+
+    low: int
+    before: int
+    equal: int
+    low_sum: int
+    weight: float
+    equal_weight: float
+
+
+def _spacing(coarse: int) -> tuple[float, float]:
+    """Give the smallest value of a coarse bin and the distance between its values."""
+    lowest, following = values([coarse << 16, (coarse << 16) + 1])
+    return float(lowest), float(following - lowest)
 
 
 def values(keys: Int64 | Sequence[int]) -> Float64:

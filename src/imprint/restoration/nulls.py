@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
-from imprint.checkpoints.dtypes import Float32
+from imprint.restoration.kernels import PIECE, Int32
 
-Read = Callable[[int, int], Float32]
-BLOCK = 1 << 17
-WHOLE = 1 << 20  # tensors up to this size are permuted freely
+CHUNK = 1 << 16
+WHOLE = 1 << 19  # smaller tensors are permuted freely
+REACH = 16  # chunks whose changes are held
 STEPS = 20_001
 FAR = 40.0  # standard deviations; the normal density beyond is zero in doubles
 
@@ -70,46 +72,73 @@ def gaussian_absolute(ratios: Sequence[float]) -> list[float]:
     return [float(np.exp(-(ndtri(1 - q / 2) ** 2) / 2)) for q in ratios]
 
 
-def permuted(read: Read, elements: int, seed: Sequence[int]) -> Iterator[tuple[int, Float32]]:
-    """Give a tensor's changes in a random order, piece by piece.
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Which changes meet which weights in the permuted nulls of a tensor.
 
-    Tensors of more than a million values are rotated by a random distance and then shuffled inside
-    blocks, so that a block of values is all that is held. Every change still meets every weight
-    with equal chance, so the expected histogram of scores is that of a free permutation.
+    A tensor is visited in chunks, in a random order, so that each is read once for all draws: in
+    each draw the weights of a chunk meet the changes of a chunk that was visited a fixed number of
+    visits before, put in a random order. Every change meets every weight with equal chance, so the
+    expected counts are those of a free permutation. Small tensors are one chunk. The few values
+    beyond the last whole chunk are shuffled among themselves.
 
-    Args:
-        read: gives the changes of a flat range.
-        elements: values in the tensor.
-        seed: names the draw.
-
-    Yields:
-        The flat start and the changes that are put there, [BLOCK] or fewer.
+    Attributes:
+        visits: flat start and stop of each chunk, in the order of the visits; the rest comes last.
+        offsets: per draw, how many visits ago the changes were seen.
+        orders: per draw, which change of a chunk goes where, [chunk].
+        rest: the same for the rest.
     """
-    draw = np.random.default_rng(seed)
-    if elements <= WHOLE:
-        shuffled = read(0, elements)[draw.permutation(elements)]
-        for start in range(0, elements, BLOCK):
-            yield start, shuffled[start : start + BLOCK]
-        return
-    shift = int(draw.integers(elements))
-    inside = draw.permutation(BLOCK)
-    for start in range(0, elements, BLOCK):
-        found = _rotated(read, start + shift, min(BLOCK, elements - start), elements)
-        order = inside if len(found) == BLOCK else draw.permutation(len(found))
-        yield start, found[order]
+
+    visits: tuple[tuple[int, int], ...]
+    offsets: tuple[int, ...]
+    orders: tuple[Int32, ...]
+    rest: tuple[Int32, ...]
+
+    @property
+    def chunks(self) -> int:
+        """The number of whole chunks."""
+        return len(self.visits) - bool(len(self.rest))
+
+    def source(self, visit: int, draw: int) -> tuple[int, Int32]:
+        """Give the visit whose changes a visit's weights meet, and their order."""
+        if visit == self.chunks:
+            return visit, self.rest[draw]
+        return (visit - self.offsets[draw]) % self.chunks, self.orders[draw]
+
+    @property
+    def early(self) -> range:
+        """The visits whose changes are met before they are visited."""
+        return range(self.chunks - max(self.offsets, default=0), self.chunks)
 
 
-def seed_of(seed: int, draw: int, name: str) -> tuple[int, int, int]:
-    """Name a draw for a tensor, so that it depends on no other tensor."""
-    return seed, draw, zlib.crc32(name.encode())
+def pairing(elements: int, draws: int, seed: int, name: str) -> Pairing:
+    """Draw the permutations of a tensor; they depend on its name and size, on no other tensor."""
+    chunks = 1 if elements < WHOLE else elements // CHUNK
+    length = elements // chunks
+    draw = np.random.default_rng((seed, zlib.crc32(name.encode())))
+    visits = [(int(at) * length, int(at + 1) * length) for at in draw.permutation(chunks)]
+    left = elements - chunks * length
+    rest = [draw.permutation(left).astype(np.int32) for _ in range(draws if left else 0)]
+    reach = min(chunks, REACH)
+    others = 1 + draw.permutation(max(reach - 1, 1))
+    # a free permutation leaves a change in its own chunk with this chance
+    stays = draw.random(draws) < 1 / chunks
+    offsets = [0 if stays[d] else int(others[d % len(others)]) for d in range(draws)]
+    if chunks == 1:
+        orders = [draw.permutation(length).astype(np.int32) for _ in range(draws)]
+    else:
+        orders = [_inside(length, seed, d) for d in range(draws)]
+    ends = [(chunks * length, elements)] if left else []
+    return Pairing(tuple(visits + ends), tuple(offsets), tuple(orders), tuple(rest))
 
 
-def _rotated(read: Read, start: int, count: int, elements: int) -> Float32:
-    start %= elements
-    first = read(start, min(start + count, elements))
-    if len(first) == count:
-        return first
-    return np.concatenate([first, read(0, count - len(first))])
+@lru_cache(maxsize=64)
+def _inside(length: int, seed: int, number: int) -> Int32:
+    """Shuffle a chunk: its pieces, and each piece in itself, which stays in the cache."""
+    draw = np.random.default_rng((seed, number, length))
+    order = np.arange(length, dtype=np.int32)
+    pieces = [draw.permutation(order[at : at + PIECE]) for at in range(0, length, PIECE)]
+    return np.concatenate([pieces[at] for at in draw.permutation(len(pieces))])
 
 
 def _phi(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

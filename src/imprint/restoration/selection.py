@@ -8,7 +8,7 @@ second pass. No score is kept, so the memory needed does not grow with the model
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -18,13 +18,14 @@ from imprint.checkpoints.dtypes import Float32
 from imprint.errors import ConfigError
 from imprint.restoration.histogram import Histogram, Order
 from imprint.restoration.threads import map_in_order
+from imprint.restoration.windows import FINE, WHOLE, Window
 
 Chunk = tuple[int, int, Float32]
 Stream = Callable[[], Iterable[Chunk]]
 THREADS = 2
-MOST_BINS = 64  # counted finely in one pass
-SPREAD = 3.0  # standard errors of a sampled rank
-WIDEST = 12  # bins counted finely around one threshold
+MOST_BINS = 64  # windows in one pass
+SPREAD = 4.0  # standard errors of a sampled rank
+WIDEST = 12  # windows around one threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,11 @@ def thresholds(
     Raises:
         ConfigError: a ratio outside 0 to 1.
     """
-    guess = likely_bins(sample, ratios, order)
-    found = _counted(streams, guess[:MOST_BINS], threads)
+    guess = likely_windows(sample, ratios, order)
+    found = _counted(streams, guess, threads)
     places = [place_of(ratio, found.elements) for ratio in ratios]
-    for bins in missing_bins(found, places, order):
-        found.refine(_counted(streams, bins, threads))
+    while windows := missing_windows(found, places, order):
+        found.fine.refine(_counted(streams, windows, threads).fine)
     return [threshold_at(found, ratio, order) for ratio in ratios]
 
 
@@ -105,41 +106,50 @@ def place_of(ratio: float, elements: int) -> int:
     return int(Fraction(repr(float(ratio))) * elements)
 
 
-def likely_bins(sample: Float32 | None, ratios: Iterable[float], order: Order = "top") -> list[int]:
-    """Guess the coarse bins in which the thresholds lie, from a sample of the scores."""
+def likely_windows(
+    sample: Float32 | None, ratios: Iterable[float], order: Order = "top"
+) -> dict[int, Window]:
+    """Guess the windows in which the thresholds lie, from a sample of the scores."""
     if sample is None or not sample.size:
-        return []
-    keys = np.sort(sample.reshape(-1).view(np.uint32)) >> np.uint32(16)
-    found: dict[int, None] = {}
+        return {}
+    keys = np.sort(sample.reshape(-1).view(np.uint32))
+    found: dict[int, Window] = {}
     last = len(keys) - 1
     for ratio in ratios:
         rank = (1 - ratio if order == "top" else ratio) * last
         margin = SPREAD * math.sqrt(len(keys) * ratio * (1 - ratio)) + 1
         low, high = (int(keys[round(min(max(rank + m, 0), last))]) for m in (-margin, margin))
-        middle = int(keys[round(rank)])
-        near = sorted(range(low, high + 1), key=lambda b, m=middle: abs(b - m))  # type: ignore[misc]
-        found.update(dict.fromkeys(near[:WIDEST]))
-    return list(found)
+        for coarse, window in _windows(low, high, int(keys[round(rank)])):
+            known = found.get(coarse, window)
+            found[coarse] = min(known[0], window[0]), max(known[1], window[1])
+    return dict(list(found.items())[:MOST_BINS])
 
 
-def missing_bins(
+def _windows(low: int, high: int, middle: int) -> Iterator[tuple[int, Window]]:
+    """Cut the range of bits from low to high at the ends of coarse bins, the nearest first."""
+    bins = sorted(range(low >> 16, (high >> 16) + 1), key=lambda b: abs(b - (middle >> 16)))
+    for coarse in bins[:WIDEST]:
+        first = low & 0xFFFF if coarse == low >> 16 else 0
+        last = high & 0xFFFF if coarse == high >> 16 else FINE - 1
+        yield coarse, (first, last + 1)
+
+
+def missing_windows(
     found: Histogram, places: Iterable[int], order: Order = "top"
-) -> Iterable[list[int]]:
-    """Give the coarse bins that must still be counted finely, as many as one pass takes."""
-    needed = {found.coarse_bin(k, order) for k in places if k}
-    missing = sorted(needed - set(found.bins))
-    for start in range(0, len(missing), MOST_BINS):
-        yield missing[start : start + MOST_BINS]
+) -> dict[int, Window]:
+    """Give the windows that must still be counted, as many as one pass takes."""
+    needed = {found.missing(k, order) for k in places} - {None}
+    return dict.fromkeys(sorted(b for b in needed if b is not None)[:MOST_BINS], WHOLE)
 
 
-def _counted(streams: Sequence[Stream], bins: Sequence[int], threads: int) -> Histogram:
+def _counted(streams: Sequence[Stream], windows: Mapping[int, Window], threads: int) -> Histogram:
     def count(stream: Stream) -> Histogram:
-        counted = Histogram(bins)
+        counted = Histogram(windows)
         for _, _, scores in stream():
             counted.add(scores)
         return counted
 
-    total = Histogram(bins)
+    total = Histogram(windows)
     for part in map_in_order(count, streams, threads):
         total.merge(part)
     return total

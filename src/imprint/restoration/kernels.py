@@ -1,0 +1,193 @@
+"""The inner loops of counting, compiled; each lets other threads run beside it.
+
+They take slices and pieces of a few thousand values on purpose: inside a slice the compiler can
+prove that an index is in bounds, and uses vector instructions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from imprint.checkpoints.dtypes import Float32
+
+UInt32 = npt.NDArray[np.uint32]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+PIECE = 4096  # values whose scores stay in the fastest cache
+ONE = 1 << 40  # a count of one, above the sum of up to 2^23 lower halves
+SIGNLESS = np.uint32(0x7FFF)  # keeps any index inside, also where the sign is set
+LARGEST = np.finfo(np.float32).max  # stands in for scores beyond float32
+
+compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True, error_model="numpy")
+summed: Callable[..., Any] = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+
+
+@compiled
+def score_changes(
+    base: Float32,
+    tuned: Float32,
+    eps: np.float32,
+    within: np.float32,
+    relative: Float32,
+    absolute: Float32,
+) -> tuple[int, int]:
+    """Write |Δ| / (|base| + eps) and |Δ|, [n]; give how many are unchanged bit by bit, and within.
+
+    Args:
+        base, tuned: finite, [n].
+        eps: positive.
+        within: changes up to this are counted.
+        relative, absolute: filled, [n].
+    """
+    unchanged, near = 0, 0
+    bits, other = base.view(np.uint32), tuned.view(np.uint32)
+    for i in range(base.size):
+        change = abs(tuned[i] - base[i])
+        score = change / (abs(base[i]) + eps)
+        relative[i] = score if score < LARGEST else LARGEST
+        absolute[i] = change if change < LARGEST else LARGEST
+    for i in range(base.size):
+        unchanged += bits[i] == other[i]
+        near += absolute[i] <= within
+    return unchanged, near
+
+
+@summed
+def sum_of_squares(values: Float32) -> float:
+    """Give Σ x² in float64."""
+    total = 0.0
+    for i in range(values.size):
+        wide = np.float64(values[i])
+        total += wide * wide
+    return total
+
+
+@summed
+def sum_of(values: Float32) -> float:
+    """Give Σ x in float64."""
+    total = 0.0
+    for i in range(values.size):
+        total += np.float64(values[i])
+    return total
+
+
+@compiled
+def count(keys: UInt32, packed: Int64) -> None:
+    """Count scores by the upper half of their bits, and sum the lower halves.
+
+    Args:
+        keys: the bits of scores, none negative, [n].
+        packed: per upper half, [2^15]: ONE times the count, plus the sum. It holds 2^23 - 1 scores.
+    """
+    for i in range(keys.size):
+        key = keys[i]
+        packed[key >> np.uint32(16) & SIGNLESS] += ONE + np.int64(key & np.uint32(0xFFFF))
+
+
+@compiled
+def count_weighted(keys: UInt32, changes: Float32, packed: Int64, weight: Float64) -> None:
+    """Count as ``count``, and sum the squares of the changes, [n], into ``weight``, [2^15]."""
+    for i in range(keys.size):
+        key = keys[i]
+        at = key >> np.uint32(16) & SIGNLESS
+        packed[at] += ONE + np.int64(key & np.uint32(0xFFFF))
+        change = np.float64(changes[i])
+        weight[at] += change * change
+
+
+@compiled
+def _hits(keys: UInt32, slot: Int32, hits: Int32) -> int:
+    """List the scores whose upper half has a window, without a branch to be guessed wrongly."""
+    found = 0
+    for i in range(keys.size):
+        hits[found] = i
+        found += slot[keys[i] >> np.uint32(16) & SIGNLESS] >= 0
+    return found
+
+
+@compiled
+def count_finely(
+    keys: UInt32, slot: Int32, ends: Int64, starts: Int64, counts: Int64, above: Int64
+) -> None:
+    """Count scores by the lower half of their bits, inside windows.
+
+    Args:
+        keys: the bits of scores, [n].
+        slot: upper half → window, or -1, [2^15].
+        ends: first and last-but-one lower half of each window, [windows, 2].
+        starts: where the counts of each window begin, [windows].
+        counts: of all windows, one behind the other.
+        above: scores of the upper half beyond its window, and the sum of their lower halves,
+            [windows, 2].
+    """
+    hits = np.empty(PIECE + 1, np.int32)
+    for start in range(0, keys.size, PIECE):
+        piece = keys[start : start + PIECE]
+        for j in range(_hits(piece, slot, hits)):
+            key = piece[hits[j]]
+            at = slot[key >> np.uint32(16) & SIGNLESS]
+            low = np.int64(key & np.uint32(0xFFFF))
+            if low >= ends[at, 1]:
+                above[at, 0] += 1
+                above[at, 1] += low
+            elif low >= ends[at, 0]:
+                counts[starts[at] + low - ends[at, 0]] += 1
+
+
+@compiled
+def count_finely_weighted(
+    keys: UInt32,
+    changes: Float32,
+    slot: Int32,
+    ends: Int64,
+    starts: Int64,
+    counts: Int64,
+    weights: Float64,
+    above: Int64,
+    above_weight: Float64,
+) -> None:
+    """Count as ``count_finely``, and sum the squares of the changes, [n], in the same places."""
+    hits = np.empty(PIECE + 1, np.int32)
+    for start in range(0, keys.size, PIECE):
+        piece, moved = keys[start : start + PIECE], changes[start : start + PIECE]
+        for j in range(_hits(piece, slot, hits)):
+            key, change = piece[hits[j]], np.float64(moved[hits[j]])
+            at = slot[key >> np.uint32(16) & SIGNLESS]
+            low = np.int64(key & np.uint32(0xFFFF))
+            if low >= ends[at, 1]:
+                above[at, 0] += 1
+                above[at, 1] += low
+                above_weight[at] += change * change
+            elif low >= ends[at, 0]:
+                place = starts[at] + low - ends[at, 0]
+                counts[place] += 1
+                weights[place] += change * change
+
+
+@compiled
+def count_permuted(changes: Float32, order: Int32, inverse: Float32, packed: Int64) -> None:
+    """Count |Δ| / (|base| + eps) with the changes in another order, as ``count``.
+
+    Args:
+        changes: |Δ|, [n].
+        order: which change goes where, [n].
+        inverse: 1 / (|base| + eps), [n].
+        packed: as in ``count``.
+    """
+    scores = np.empty(PIECE, np.float32)
+    keys = scores.view(np.uint32)
+    for start in range(0, order.size, PIECE):
+        here = order[start : start + PIECE]
+        scale = inverse[start : start + PIECE]
+        for i in range(here.size):
+            score = changes[here[i]] * scale[i]
+            scores[i] = score if score < LARGEST else LARGEST
+        for i in range(here.size):
+            key = keys[i]
+            packed[key >> np.uint32(16) & SIGNLESS] += ONE + np.int64(key & np.uint32(0xFFFF))
