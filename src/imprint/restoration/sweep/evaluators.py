@@ -19,7 +19,7 @@ from typing import Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from imprint.errors import ConfigError, DataError, nearest
+from imprint.errors import ConfigError, DataError, nearest, require
 from imprint.models import Loaded, text_scores
 from imprint.restoration.sweep.config import Evaluation, Function, Split
 from imprint.restoration.sweep.texts import read_texts, refuse_shared
@@ -77,13 +77,15 @@ class Called:
     trusted: bool = False
 
     def score(self, loaded: Loaded, split: Split) -> Floats:
-        """Call the function and check what it gives.
+        """Call the function, without gradients, and check what it gives.
 
         Raises:
             ConfigError: it fails, or gives no sequence of finite numbers.
         """
+        torch = require("torch", "models")
         try:
-            given = self.function(loaded.model, loaded.tokenizer, split)
+            with torch.no_grad():
+                given = self.function(loaded.model, loaded.tokenizer, split)
         except Exception as failed:
             last = traceback.extract_tb(failed.__traceback__)[-1]
             raise ConfigError(
