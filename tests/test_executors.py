@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import signal
 import subprocess
@@ -129,11 +130,21 @@ class TestRay:
         def die(_: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
-        with pytest.raises(ImprintError, match="a Ray worker was lost") as caught:
+        with pytest.raises(ImprintError, match="a Ray worker failed") as caught:
             list(cluster.map_in_order(die, ["tensor 'w' of model.safetensors"]))
         assert caught.value.where == "tensor 'w' of model.safetensors"
         assert "fewer --workers" in str(caught.value)
         assert list(cluster.map_in_order(abs, [-1])) == [1]
+
+    def test_a_package_that_workers_lack_is_named(
+        self, cluster: Ray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "only_here.py").write_text("def work(item): return item")
+        monkeypatch.syspath_prepend(tmp_path)
+        work = importlib.import_module("only_here").work
+        with pytest.raises(ImprintError, match="No module named 'only_here'") as caught:
+            list(cluster.map_in_order(work, [1]))
+        assert "every machine needs imprint" in str(caught.value)
 
     def test_a_cluster_that_was_there_stays(self, cluster: Ray) -> None:
         with executor("ray", 2) as inner:

@@ -38,7 +38,7 @@ class Executor(Protocol):
         """Give the results in the order of the items, which are taken as they are needed.
 
         At most two results per worker wait to be taken. An exception of the function is raised
-        where its result would come; later items are given up.
+        where its result would come, when nothing is worked on any more; later items are given up.
         """
 
 
@@ -60,14 +60,16 @@ class Threads:
         if self.workers < 2:
             yield from map(function, items)
             return
-        with ThreadPoolExecutor(self.workers) as pool:
+        pool = ThreadPoolExecutor(self.workers)
+        try:
             yield from _in_order(
                 lambda item: pool.submit(function, item),
                 lambda future: future.result(),
-                lambda future: future.cancel(),
                 items,
                 2 * self.workers,
             )
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 class Ray:
@@ -103,6 +105,7 @@ class Ray:
 
     def __enter__(self) -> Self:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of tasks that were given up
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         self._ray = require("ray", "ray")
         self._started = not self._ray.is_initialized()
@@ -120,7 +123,8 @@ class Ray:
         """As `Executor.map_in_order`.
 
         Raises:
-            ImprintError: a worker died and Ray's own attempts to repeat its task failed.
+            ImprintError: a worker died and Ray's own attempts to repeat its task failed, or
+                something is not installed there.
         """
         ray, workers = self._ray, self.workers
         shared, task, here = ray.put(function), ray.remote(num_cpus=1)(_apply), str(Path.cwd())
@@ -133,13 +137,14 @@ class Ray:
             running.append(task.remote(shared, item, here))
             return item, running[-1]
 
-        yield from _in_order(
-            submit,
-            lambda job: _result(ray, *job),
-            lambda job: ray.cancel(job[1], force=True),
-            items,
-            2 * workers,
-        )
+        # tasks are never cancelled: Ray (2.60) can abort when one ends at that moment, and only as
+        # many were handed out as run
+        try:
+            yield from _in_order(submit, lambda job: _result(ray, *job), items, 2 * workers)
+        except Exception:
+            if running:
+                ray.wait(running, num_returns=len(running))
+            raise
 
     def _connect(self) -> None:
         local = {"num_cpus": self._wanted, "include_dashboard": False}
@@ -182,27 +187,15 @@ def executor(name: Name = "threads", workers: int | None = None) -> Iterator[Exe
 
 
 def _in_order(
-    submit: Callable[[Item], Job],
-    take: Callable[[Job], Found],
-    cancel: Callable[[Job], object],
-    items: Iterable[Item],
-    most: int,
+    submit: Callable[[Item], Job], take: Callable[[Job], Found], items: Iterable[Item], most: int
 ) -> Iterator[Found]:
     waiting: deque[Job] = deque()
-    try:
-        for item in items:
-            if len(waiting) >= most:
-                found = take(waiting[0])
-                waiting.popleft()
-                yield found
-            waiting.append(submit(item))
-        while waiting:
-            found = take(waiting[0])
-            waiting.popleft()
-            yield found
-    finally:
-        for job in waiting:
-            cancel(job)
+    for item in items:
+        if len(waiting) >= most:
+            yield take(waiting.popleft())
+        waiting.append(submit(item))
+    while waiting:
+        yield take(waiting.popleft())
 
 
 def _knock(address: str) -> None:
@@ -221,13 +214,13 @@ def _apply(function: Callable[[Item], Found], item: Item, here: str) -> Found:
 def _result(ray: Any, item: object, job: Any) -> Any:
     try:
         return ray.get(job)
-    except ray.exceptions.RayTaskError as failed:
-        if isinstance(failed.cause, Exception):
-            raise failed.cause from None
-        raise
     except ray.exceptions.RayError as failed:
+        cause = getattr(failed, "cause", None)
+        if isinstance(cause, Exception) and not isinstance(cause, ray.exceptions.RayError):
+            raise cause from None
         raise ImprintError(
-            f"a Ray worker was lost: {str(failed).strip().splitlines()[0]}",
+            f"a Ray worker failed: {str(cause or failed).strip().splitlines()[0]}",
             where=str(item),
-            remedy="where memory ran out, take fewer --workers; the same command goes on.",
+            remedy="where memory ran out, take fewer --workers; every machine needs imprint and "
+            "the packages used here. The same command goes on.",
         ) from failed
