@@ -10,15 +10,14 @@ import numpy as np
 
 from imprint.checkpoints import Checkpoint
 from imprint.checkpoints.dtypes import Float32
-from imprint.restoration import kernels
 from imprint.restoration.config import DiffConfig
-from imprint.restoration.histogram import Histogram, values
+from imprint.restoration.histogram import Histogram, Totals, values
 from imprint.restoration.kernels import Float64, Int64
 from imprint.restoration.nulls import Pairing, pairing
 from imprint.restoration.scores import score_of_change
 from imprint.restoration.sites import Group, Site, change
 from imprint.restoration.sites import values as read_values
-from imprint.restoration.windows import Inside, Window
+from imprint.restoration.windows import Inside
 
 WITHIN = np.float32(1e-5)
 BATCH = 1 << 25  # weights counted together
@@ -30,7 +29,7 @@ class Profile:
     """How many scores of a group lie in or beyond a window, and where inside it.
 
     Attributes:
-        above: scores above the window.
+        above: scores above the window's coarse bin.
         keys, counts: the values that occur in it, and how often.
     """
 
@@ -62,19 +61,21 @@ class Tally:
     """What was counted in one tuned checkpoint.
 
     Attributes:
-        relative, absolute: scores by their bits, the squared change as weight.
+        relative, absolute: scores by their bits; relative ones with the squared change as weight.
         permuted: relative scores of each permutation, coarse.
-        base_squares: Σ base².
-        tensors: one row per tensor.
+        tensors: one row per tensor, with the fields of ``Totals``.
         parts: one per group.
     """
 
     relative: Histogram
     absolute: Histogram
     permuted: list[Histogram] = field(default_factory=list)
-    base_squares: float = 0.0
     tensors: list[Row] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
+
+    def total(self, field: str) -> Any:
+        """Sum a field of the rows."""
+        return sum(row[field] for row in self.tensors)
 
     def merge(self, other: Tally) -> None:
         """Add the counts of further groups."""
@@ -82,7 +83,6 @@ class Tally:
         self.absolute.merge(other.absolute)
         for mine, theirs in zip(self.permuted, other.permuted, strict=True):
             mine.merge(theirs)
-        self.base_squares += other.base_squares
         self.tensors += other.tensors
         self.parts += other.parts
 
@@ -91,8 +91,8 @@ class Tally:
 class Wanted:
     """What is counted finely: windows of both scores, and the coarse bins kept for each group."""
 
-    relative: Mapping[int, Window] = field(default_factory=dict)
-    absolute: Mapping[int, Window] = field(default_factory=dict)
+    relative: Mapping[int, int] = field(default_factory=dict)
+    absolute: Mapping[int, int] = field(default_factory=dict)
     kept: tuple[int, ...] = ()
 
 
@@ -138,14 +138,14 @@ class Counter:
 
     def __init__(self, base: Checkpoint, tuned: Sequence[Checkpoint], config: DiffConfig):
         self.base, self.tuned, self.config = base, list(tuned), config
-        self.eps = np.float32(config.eps)
+        self.limits = np.float32(config.eps), WITHIN
 
     def empty(self, wanted: Sequence[Wanted], draws: int) -> Counted:
         """Give counts of nothing; ``wanted`` has one entry per tuned checkpoint."""
         tallies = [
             Tally(
                 Histogram(own.relative, weighted=True),
-                Histogram(own.absolute, weighted=True),
+                Histogram(own.absolute),
                 [Histogram() for _ in range(draws)],
             )
             for own in wanted
@@ -184,24 +184,23 @@ class Counter:
     def _count_site(self, site: Site, found: Counted, draws: int) -> None:
         pairs = pairing(site.elements, draws, self.config.seed, site.name)
         rows = {number: _row(site) for number in site.tuned}
-        before = {n: float(found.tallies[n].absolute.weight.sum()) for n in rows}
-        seen = {n: self._early(site, n, pairs) for n in rows}
+        seen = {number: self._early(site, number, pairs) for number in rows}
         for visit, (start, stop) in enumerate(pairs.visits):
             base = read_values(self.base, site.base, start, stop)
-            squares = kernels.sum_of_squares(base)
-            inverse = np.reciprocal(np.abs(base) + self.eps) if draws else base
             changes = {}
             for number, span in site.tuned.items():
                 tally = found.tallies[number]
                 after = read_values(self.tuned[number], span, start, stop)
-                changes[number] = after - base
-                rows[number]["base_squares"] += squares
-                moved = self._add(tally, rows[number], base, after, changes[number])
+                totals, moved, inverse = tally.relative.count_changes(
+                    base, after, self.limits, tally.absolute
+                )
                 _permute(tally, pairs, visit, seen[number], moved, inverse)
+                for key, value in totals._asdict().items():
+                    rows[number][key] += value
+                if len(found.tallies) > 1:
+                    changes[number] = after - base
             _multiply(found.products, changes)
         for number, row in rows.items():
-            row["squares"] = float(found.tallies[number].absolute.weight.sum()) - before[number]
-            found.tallies[number].base_squares += row["base_squares"]
             found.tallies[number].tensors.append(row)
 
     def _early(self, site: Site, number: int, pairs: Pairing) -> dict[int, Float32]:
@@ -210,19 +209,6 @@ class Counter:
             visit: np.abs(change(self.base, tuned, site, number, *visits[visit]))
             for visit in pairs.early
         }
-
-    def _add(
-        self, tally: Tally, row: Row, base: Float32, after: Float32, moved: Float32
-    ) -> Float32:
-        relative, absolute = np.empty_like(base), np.empty_like(base)
-        same, near = kernels.score_changes(base, after, self.eps, WITHIN, relative, absolute)
-        tally.relative.add(relative, moved)
-        tally.absolute.add(absolute, moved)
-        row["unchanged"] += same
-        row["within"] += near
-        row["relative_sum"] += kernels.sum_of(relative)
-        row["absolute_sum"] += kernels.sum_of(absolute)
-        return absolute
 
 
 def _permute(
@@ -243,14 +229,7 @@ def _permute(
 
 
 def _row(site: Site) -> Row:
-    sums = ("relative_sum", "absolute_sum", "squares", "base_squares")
-    return {
-        "tensor": site.name,
-        "parameters": site.elements,
-        "unchanged": 0,
-        "within": 0,
-        **dict.fromkeys(sums, 0.0),
-    }
+    return {"tensor": site.name, "parameters": site.elements, **dict.fromkeys(Totals._fields, 0)}
 
 
 def _multiply(products: Float64, changes: dict[int, Float32]) -> None:
@@ -287,6 +266,6 @@ def _part(before: _State, after: _State) -> Part:
 def _profile(counts: Int64, coarse: int, before: Inside, after: Inside) -> Profile:
     fine = after.counts - before.counts
     filled = np.flatnonzero(fine)
-    above = int(counts[coarse + 1 :].sum()) + after.above - before.above
+    above = int(counts[coarse + 1 :].sum())
     keys = values((coarse << 16) + after.low + filled)
     return Profile(above, keys, fine[filled].astype(np.float64))

@@ -126,7 +126,7 @@ def assemble(study: Study, findings: list[Finding], about: Json) -> DiffResult:
 def _about(study: Study, number: int) -> Json:
     tally = study.total.tallies[number]
     parameters = tally.relative.elements
-    norm = math.sqrt(float(tally.relative.weight.sum()))
+    norm, base_squares = math.sqrt(tally.total("squares")), tally.total("base_squares")
     same, within = (sum(row[k] for row in tally.tensors) for k in ("unchanged", "within"))
     return {
         "tuned": study.names[number],
@@ -135,8 +135,8 @@ def _about(study: Study, number: int) -> Json:
         "unchanged_fraction": same / parameters,
         "within_1e-5_fraction": within / parameters,
         "change_norm": norm,
-        "relative_norm": norm / math.sqrt(tally.base_squares) if tally.base_squares else None,
-        "base_rms": math.sqrt(tally.base_squares / parameters),
+        "relative_norm": norm / math.sqrt(base_squares) if base_squares else None,
+        "base_rms": math.sqrt(base_squares / parameters),
         "gini_relative": _number(tally.relative.gini()),
         "gini_absolute": _number(tally.absolute.gini()),
         "mean_relative": tally.relative.total() / parameters,
@@ -146,7 +146,7 @@ def _about(study: Study, number: int) -> Json:
 
 def _curve(study: Study, number: int) -> Iterator[Json]:
     tally, config = study.total.tallies[number], study.config
-    sigma = math.sqrt(tally.base_squares / tally.relative.elements)
+    sigma = math.sqrt(tally.total("base_squares") / tally.relative.elements)
     gaussian = {
         "relative": gaussian_relative(config.ratios, config.eps, sigma),
         "absolute": gaussian_absolute(config.ratios),
@@ -242,9 +242,9 @@ def _tensors(study: Study) -> pl.DataFrame:
                     "parameters": row["parameters"],
                     "unchanged_fraction": row["unchanged"] / n,
                     "within_1e-5_fraction": row["within"] / n,
-                    "mean_relative": row["relative_sum"] / n,
-                    "mean_absolute": row["absolute_sum"] / n,
-                    "share_of_relative": row["relative_sum"] / whole[0] if whole[0] else None,
+                    "mean_relative": row["relative"] / n,
+                    "mean_absolute": row["absolute"] / n,
+                    "share_of_relative": row["relative"] / whole[0] if whole[0] else None,
                     "share_of_squares": row["squares"] / whole[1] if whole[1] else None,
                     "change_norm": math.sqrt(row["squares"]),
                     "relative_norm": math.sqrt(row["squares"] / row["base_squares"])
@@ -256,7 +256,7 @@ def _tensors(study: Study) -> pl.DataFrame:
 
 
 def _whole(tally: Tally) -> tuple[float, float]:
-    return tally.relative.total(), sum(row["squares"] for row in tally.tensors)
+    return tally.relative.total(), tally.total("squares")
 
 
 def _cosines(study: Study) -> Iterator[Json]:

@@ -10,17 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from imprint.checkpoints.dtypes import Float32
 from imprint.restoration import kernels
 from imprint.restoration.kernels import Float64, Int32, Int64, UInt32
-from imprint.restoration.windows import COARSE, Window, Windows
+from imprint.restoration.windows import COARSE, Windows
 
 PACKED = 1 << 22  # scores that packed counts hold
 Order = Literal["top", "bottom"]
+Limits = tuple[np.float32, np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Cut:
         before: how many scores come strictly before it.
         equal: how many equal it.
         total: the sum of the first k scores, exact but for one rounding per bin.
-        weight: the sum of their weights; among equals the mean. NaN where nothing is weighted.
+        weight: the sum of their weights; among equals the mean.
     """
 
     value: float
@@ -42,21 +43,32 @@ class Cut:
     weight: float
 
 
+class Totals(NamedTuple):
+    """Sums over some changes: weights unchanged bit by bit and near, Σ base², Σ scores, Σ Δ²."""
+
+    unchanged: int
+    within: int
+    base_squares: float
+    relative: float
+    absolute: float
+    squares: float
+
+
 class Histogram:
     """Scores counted by their bits: coarsely everywhere, value by value inside some windows.
 
     Args:
-        windows: coarse bin → window of the lower halves; see `imprint.restoration.windows`.
-        weighted: whether each score comes along with a change, whose square is its weight.
+        windows: coarse bin → first lower half that is counted; see `imprint.restoration.windows`.
+        weighted: whether each score comes along with a change, whose square is its weight. A score
+            without is its own: its weight is its square, known to a few parts in 10^5.
 
     Attributes:
-        weight: sum of the weights, [COARSE]; zeros where nothing is weighted.
         fine: the counts inside windows.
     """
 
-    def __init__(self, windows: Mapping[int, Window] | None = None, *, weighted: bool = False):
+    def __init__(self, windows: Mapping[int, int] | None = None, *, weighted: bool = False):
         self.weighted = weighted
-        self.weight = np.zeros(COARSE, np.float64)
+        self._weight = np.zeros(COARSE, np.float64)
         self.fine = Windows(windows or {}, weighted=weighted)
         self._count = np.zeros(COARSE, np.int64)
         self._low = np.zeros(COARSE, np.int64)
@@ -74,6 +86,37 @@ class Histogram:
         """Sum of the lower halves of the scores in each coarse bin, [COARSE]."""
         self._unpack()
         return self._low
+
+    @property
+    def weight(self) -> Float64:
+        """Sum of the weights of the scores in each coarse bin, [COARSE]."""
+        if self.weighted:
+            return self._weight
+        filled = np.flatnonzero(self.count)
+        found = np.zeros(COARSE, np.float64)
+        found[filled] = self.sums()[filled] ** 2 / self.count[filled]
+        return found
+
+    def count_changes(
+        self, base: Float32, tuned: Float32, limits: Limits, absolute: Histogram
+    ) -> tuple[Totals, Float32, Float32]:
+        """Count relative changes here, and absolute changes in another histogram.
+
+        Args:
+            base, tuned: finite, [n ≤ PACKED].
+            limits: eps, and the change up to which weights count as near.
+            absolute: without weights.
+
+        Returns:
+            Totals; |Δ|, [n]; 1 / (|base| + eps), [n].
+        """
+        for histogram in (self, absolute):
+            histogram._make_room(len(base))
+        coarse = self._packed, self._weight, absolute._packed
+        windows = self.fine.arrays, absolute.fine.arrays
+        moved, inverse = np.empty_like(base), np.empty_like(base)
+        found = kernels.count_changes(base, tuned, limits, coarse, *windows, moved, inverse)
+        return Totals(*found), moved, inverse
 
     def add(self, scores: Float32, changes: Float32 | None = None) -> None:
         """Count scores, [n]; a weighted histogram needs the changes, [n], that come along.
@@ -93,7 +136,7 @@ class Histogram:
             if moved is None:
                 kernels.count(keys[some], self._packed)
             else:
-                kernels.count_weighted(keys[some], moved, self._packed, self.weight)
+                kernels.count_weighted(keys[some], moved, self._packed, self._weight)
             self.fine.add(keys[some], moved)
 
     def add_permuted(self, changes: Float32, order: Int32, inverse: Float32) -> None:
@@ -106,7 +149,7 @@ class Histogram:
         self._unpack()
         self._count += other.count
         self._low += other.low
-        self.weight += other.weight
+        self._weight += other._weight
         self.fine.merge(other.fine)
 
     def _make_room(self, more: int) -> None:
@@ -191,10 +234,8 @@ class Histogram:
         lowest, unit = _spacing(coarse)
         inside = place.before * lowest + place.low_sum * unit
         total = math.fsum([*self.sums()[beyond], inside, (k - before) * value])
-        weight = math.nan
-        if self.weighted:
-            share = (k - before) / place.equal
-            weight = float(self.weight[beyond].sum()) + place.weight + share * place.equal_weight
+        share = (k - before) / place.equal
+        weight = float(self.weight[beyond].sum()) + place.weight + share * place.equal_weight
         return Cut(value, before, place.equal, total, weight)
 
     def _place(self, coarse: int, k: int, order: Order) -> _Place | None:
@@ -203,11 +244,14 @@ class Histogram:
         if found is None:
             return None
         lows = found.low + np.arange(len(found.counts))
-        before, low_sum, weight = found.above, found.above_low, found.above_weight
+        weights = found.weights
+        if not self.weighted:
+            weights = found.counts * values((coarse << 16) + lows) ** 2
+        before, low_sum, weight = 0, 0, 0.0
         if order == "bottom":  # what lies below the window is what is left
-            before = int(self.count[coarse]) - before - int(found.counts.sum())
-            low_sum = int(self.low[coarse]) - low_sum - int(found.counts @ lows)
-            weight = float(self.weight[coarse]) - weight - float(found.weights.sum())
+            before = int(self.count[coarse]) - int(found.counts.sum())
+            low_sum = int(self.low[coarse]) - int(found.counts @ lows)
+            weight = float(self.weight[coarse]) - float(weights.sum())
         if not before < k <= before + int(found.counts.sum()):
             return None
         at, passed = _find(found.counts, k - before, order)
@@ -217,8 +261,8 @@ class Histogram:
             before=before + passed,
             equal=int(found.counts[at]),
             low_sum=low_sum + int(found.counts[within] @ lows[within]),
-            weight=weight + float(found.weights[within].sum()),
-            equal_weight=float(found.weights[at]) if self.weighted else math.nan,
+            weight=weight + float(weights[within].sum()),
+            equal_weight=float(weights[at]),
         )
 
 

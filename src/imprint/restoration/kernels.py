@@ -102,72 +102,49 @@ def count_weighted(keys: UInt32, changes: Float32, packed: Int64, weight: Float6
 
 
 @compiled
-def _hits(keys: UInt32, slot: Int32, hits: Int32) -> int:
-    """List the scores whose upper half has a window, without a branch to be guessed wrongly."""
+def _hits(keys: UInt32, first: Int32, hits: Int32) -> int:
+    """List the scores that lie in a window, without a branch to be guessed wrongly."""
     found = 0
     for i in range(keys.size):
+        key = keys[i]
         hits[found] = i
-        found += slot[keys[i] >> np.uint32(16) & SIGNLESS] >= 0
+        found += np.int32(key & np.uint32(0xFFFF)) >= first[key >> np.uint32(16) & SIGNLESS]
     return found
 
 
 @compiled
-def count_finely(
-    keys: UInt32, slot: Int32, ends: Int64, starts: Int64, counts: Int64, above: Int64
-) -> None:
+def count_finely(keys: UInt32, first: Int32, starts: Int64, counts: Int64) -> None:
     """Count scores by the lower half of their bits, inside windows.
 
     Args:
         keys: the bits of scores, [n].
-        slot: upper half → window, or -1, [2^15].
-        ends: first and last-but-one lower half of each window, [windows, 2].
-        starts: where the counts of each window begin, [windows].
+        first: upper half → first lower half that is counted; 2^16 where none is, [2^15].
+        starts: upper half → where the count of lower half 0 would lie, [2^15].
         counts: of all windows, one behind the other.
-        above: scores of the upper half beyond its window, and the sum of their lower halves,
-            [windows, 2].
     """
     hits = np.empty(PIECE + 1, np.int32)
     for start in range(0, keys.size, PIECE):
         piece = keys[start : start + PIECE]
-        for j in range(_hits(piece, slot, hits)):
+        for j in range(_hits(piece, first, hits)):
             key = piece[hits[j]]
-            at = slot[key >> np.uint32(16) & SIGNLESS]
             low = np.int64(key & np.uint32(0xFFFF))
-            if low >= ends[at, 1]:
-                above[at, 0] += 1
-                above[at, 1] += low
-            elif low >= ends[at, 0]:
-                counts[starts[at] + low - ends[at, 0]] += 1
+            counts[starts[key >> np.uint32(16) & SIGNLESS] + low] += 1
 
 
 @compiled
 def count_finely_weighted(
-    keys: UInt32,
-    changes: Float32,
-    slot: Int32,
-    ends: Int64,
-    starts: Int64,
-    counts: Int64,
-    weights: Float64,
-    above: Int64,
-    above_weight: Float64,
+    keys: UInt32, changes: Float32, first: Int32, starts: Int64, counts: Int64, weights: Float64
 ) -> None:
     """Count as ``count_finely``, and sum the squares of the changes, [n], in the same places."""
     hits = np.empty(PIECE + 1, np.int32)
     for start in range(0, keys.size, PIECE):
         piece, moved = keys[start : start + PIECE], changes[start : start + PIECE]
-        for j in range(_hits(piece, slot, hits)):
+        for j in range(_hits(piece, first, hits)):
             key, change = piece[hits[j]], np.float64(moved[hits[j]])
-            at = slot[key >> np.uint32(16) & SIGNLESS]
             low = np.int64(key & np.uint32(0xFFFF))
-            if low >= ends[at, 1]:
-                above[at, 0] += 1
-                above[at, 1] += low
-                above_weight[at] += change * change
-            elif low >= ends[at, 0]:
-                place = starts[at] + low - ends[at, 0]
-                counts[place] += 1
-                weights[place] += change * change
+            place = starts[key >> np.uint32(16) & SIGNLESS] + low
+            counts[place] += 1
+            weights[place] += change * change
 
 
 @compiled
@@ -191,3 +168,53 @@ def count_permuted(changes: Float32, order: Int32, inverse: Float32, packed: Int
         for i in range(here.size):
             key = keys[i]
             packed[key >> np.uint32(16) & SIGNLESS] += ONE + np.int64(key & np.uint32(0xFFFF))
+
+
+@compiled
+def count_changes(
+    base: Float32,
+    tuned: Float32,
+    limits: tuple[np.float32, np.float32],
+    coarse: tuple[Int64, Float64, Int64],
+    relative_windows: tuple[Any, ...],
+    absolute_windows: tuple[Any, ...],
+    moved: Float32,
+    inverse: Float32,
+) -> tuple[int, int, float, float, float, float]:
+    """Count the scores of changes, a piece at a time so that all of it stays in the fastest cache.
+
+    Args:
+        base, tuned: finite, [n].
+        limits: eps, and the change up to which weights count as near.
+        coarse: packed counts and weights of relative change, packed counts of absolute change.
+        relative_windows, absolute_windows: what ``count_finely_weighted`` takes after the changes,
+            and ``count_finely`` after the scores.
+        moved: filled with |Δ|, [n].
+        inverse: filled with 1 / (|base| + eps), [n].
+
+    Returns:
+        How many are unchanged and near; Σ base², Σ relative, Σ absolute and Σ Δ².
+    """
+    eps, within = limits
+    same, near, squares, sums, lengths_sum, changed = 0, 0, 0.0, 0.0, 0.0, 0.0
+    scores, changes = np.empty(PIECE, np.float32), np.empty(PIECE, np.float32)
+    for start in range(0, base.size, PIECE):
+        before, after = base[start : start + PIECE], tuned[start : start + PIECE]
+        size, scale = moved[start : start + PIECE], inverse[start : start + PIECE]
+        score, change = scores[: before.size], changes[: before.size]
+        for i in range(before.size):
+            change[i] = after[i] - before[i]
+            scale[i] = np.float32(1) / (abs(before[i]) + eps)
+        one, other = score_changes(before, after, eps, within, score, size)
+        same += one
+        near += other
+        squares += sum_of_squares(before)
+        sums += sum_of(score)
+        lengths_sum += sum_of(size)
+        changed += sum_of_squares(change)
+        keys, lengths = score.view(np.uint32), size.view(np.uint32)
+        count_weighted(keys, change, coarse[0], coarse[1])
+        count(lengths, coarse[2])
+        count_finely_weighted(keys, change, *relative_windows)
+        count_finely(lengths, *absolute_windows)
+    return same, near, squares, sums, lengths_sum, changed

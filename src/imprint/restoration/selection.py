@@ -18,7 +18,6 @@ from imprint.checkpoints.dtypes import Float32
 from imprint.errors import ConfigError
 from imprint.restoration.histogram import Histogram, Order
 from imprint.restoration.threads import map_in_order
-from imprint.restoration.windows import FINE, WHOLE, Window
 
 Chunk = tuple[int, int, Float32]
 Stream = Callable[[], Iterable[Chunk]]
@@ -108,41 +107,38 @@ def place_of(ratio: float, elements: int) -> int:
 
 def likely_windows(
     sample: Float32 | None, ratios: Iterable[float], order: Order = "top"
-) -> dict[int, Window]:
+) -> dict[int, int]:
     """Guess the windows in which the thresholds lie, from a sample of the scores."""
     if sample is None or not sample.size:
         return {}
     keys = np.sort(sample.reshape(-1).view(np.uint32))
-    found: dict[int, Window] = {}
+    found: dict[int, int] = {}
     last = len(keys) - 1
     for ratio in ratios:
         rank = (1 - ratio if order == "top" else ratio) * last
         margin = SPREAD * math.sqrt(len(keys) * ratio * (1 - ratio)) + 1
         low, high = (int(keys[round(min(max(rank + m, 0), last))]) for m in (-margin, margin))
-        for coarse, window in _windows(low, high, int(keys[round(rank)])):
-            known = found.get(coarse, window)
-            found[coarse] = min(known[0], window[0]), max(known[1], window[1])
+        for coarse, first in _windows(low, high, int(keys[round(rank)])):
+            found[coarse] = min(found.get(coarse, first), first)
     return dict(list(found.items())[:MOST_BINS])
 
 
-def _windows(low: int, high: int, middle: int) -> Iterator[tuple[int, Window]]:
-    """Cut the range of bits from low to high at the ends of coarse bins, the nearest first."""
+def _windows(low: int, high: int, middle: int) -> Iterator[tuple[int, int]]:
+    """Cut the range of bits from low to high into coarse bins, the nearest to the middle first."""
     bins = sorted(range(low >> 16, (high >> 16) + 1), key=lambda b: abs(b - (middle >> 16)))
     for coarse in bins[:WIDEST]:
-        first = low & 0xFFFF if coarse == low >> 16 else 0
-        last = high & 0xFFFF if coarse == high >> 16 else FINE - 1
-        yield coarse, (first, last + 1)
+        yield coarse, low & 0xFFFF if coarse == low >> 16 else 0
 
 
 def missing_windows(
     found: Histogram, places: Iterable[int], order: Order = "top"
-) -> dict[int, Window]:
+) -> dict[int, int]:
     """Give the windows that must still be counted, as many as one pass takes."""
     needed = {found.missing(k, order) for k in places} - {None}
-    return dict.fromkeys(sorted(b for b in needed if b is not None)[:MOST_BINS], WHOLE)
+    return dict.fromkeys(sorted(b for b in needed if b is not None)[:MOST_BINS], 0)
 
 
-def _counted(streams: Sequence[Stream], windows: Mapping[int, Window], threads: int) -> Histogram:
+def _counted(streams: Sequence[Stream], windows: Mapping[int, int], threads: int) -> Histogram:
     def count(stream: Stream) -> Histogram:
         counted = Histogram(windows)
         for _, _, scores in stream():
