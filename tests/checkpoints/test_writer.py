@@ -316,6 +316,20 @@ class TestFailure:
         assert weights_hash(open_checkpoint(out)) == weights_hash(like)
         assert not hidden(out)
 
+    def test_nothing_else_of_a_killed_run_is_kept(self, like: Checkpoint, tmp_path: Path) -> None:
+        def stops(name: str) -> None:
+            if name in like.layout["model-00003-of-00003.safetensors"]:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "out", like, stops)
+        (part,) = hidden(tmp_path / "out")
+        (part / ".README.md.123.tmp").write_text("# a c")
+        (part / "additional_chat_templates").mkdir()
+        (part / "additional_chat_templates" / "half.jinja").touch()
+        write(tmp_path / "out", like)
+        assert contents(tmp_path / "out") == contents(write(tmp_path / "undisturbed", like))
+
     def test_shards_of_other_work_are_not(self, like: Checkpoint, tmp_path: Path) -> None:
         def stops(name: str) -> None:
             if name in like.layout["model-00003-of-00003.safetensors"]:

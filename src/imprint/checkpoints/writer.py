@@ -12,7 +12,7 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ def write_checkpoint(
     part = out.absolute().with_name(f".{out.name}.{work[:16]}.partial")
     try:
         _forget_other_work(out, part)
+        _keep(part, {shard.name for shard in shards.values()})
         part.mkdir(parents=True, exist_ok=True)
         _write_weights(part, shards, like, tensor, executor or Threads(workers), bar or Silent())
         _write_beside(part, shards, like, {**(extra or {}), "README.md": card})
@@ -151,8 +152,15 @@ def _forget_other_work(out: Path, part: Path) -> None:
     for old in out.absolute().parent.glob(f".{glob.escape(out.name)}.*.partial"):
         if old != part:
             shutil.rmtree(old)
-    for unfinished in part.glob(".*.part"):
-        unfinished.unlink()
+
+
+def _keep(part: Path, names: Collection[str]) -> None:
+    """Remove all but finished shards: a kill may have left any other file half-written."""
+    for entry in part.iterdir() if part.is_dir() else ():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name not in names:
+            entry.unlink()
 
 
 def _write_weights(
