@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from imprint import runs
 from imprint.errors import ConfigError, DataError
 from imprint.runs import Run, dump_json, write_atomic
 
@@ -104,3 +106,18 @@ def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
 def test_json_refuses_what_no_reader_parses() -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         dump_json({"x": float("nan")})
+
+
+def test_large_files_are_told_apart_by_a_sample(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(runs, "LARGE", 10)
+    source = tmp_path / "weights"
+    source.write_bytes(bytes(3 << 20))
+    first = runs.file_identity(source)
+    assert first == runs.file_identity(source)
+    assert "sha256" not in first
+    assert "sample" in runs.describe_input(first)
+    with source.open("r+b") as handle:
+        handle.seek(-1, 2)
+        handle.write(b"x")
+    os.utime(source, ns=(first["modified_ns"], first["modified_ns"]))
+    assert runs.file_identity(source)["sha256_of_sample"] != first["sha256_of_sample"]

@@ -51,3 +51,19 @@ def test_no_script_closes_its_element() -> None:
     for script in (chart_library(), own_script()):
         assert "</script" not in script.lower()
         assert "<!--" not in script
+
+
+def test_the_chart_library_is_kept_and_a_missing_cache_does_no_harm(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    chart_library.cache_clear()
+    script = chart_library()
+    (kept,) = (tmp_path / "imprint").iterdir()
+    assert kept.read_text(encoding="utf-8") == script
+    kept.write_text("from the cache", encoding="utf-8")
+    chart_library.cache_clear()
+    assert chart_library() == "from the cache"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    chart_library.cache_clear()
+    assert chart_library() == script
+    chart_library.cache_clear()

@@ -10,14 +10,21 @@ import base64
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
+from importlib import metadata
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 import altair as alt
 import vl_convert
 from markupsafe import Markup
+
+from imprint.errors import DataError
+from imprint.runs import write_atomic
 
 _ESCAPED: Final = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 _DIGITS: Final = 6  # more than a screen shows; the run's Parquet tables keep every digit
@@ -75,14 +82,27 @@ def asset(name: str) -> str:
 
 @cache
 def chart_library() -> str:
-    """Give vega, vega-lite and vega-embed as one script, of the version that altair writes for."""
+    """Give vega, vega-lite and vega-embed as one script, of the version that altair writes for.
+
+    Putting it together takes a second, so it is kept in the user's cache folder.
+    """
     version = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
     known = vl_convert.get_vegalite_versions()
-    bundle: str = vl_convert.javascript_bundle(
-        "window.vegaEmbed = vegaEmbed;",
-        version if version in known else known[-1],
-    )
-    return bundle.replace("</script", r"<\/script").replace("<!--", r"<\!--")
+    version = version if version in known else known[-1]
+    kept = cache_folder() / f"charts-{metadata.version('vl-convert-python')}-{version}.js"
+    with suppress(OSError, UnicodeDecodeError):
+        return kept.read_text(encoding="utf-8")
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
+    script = bundle.replace("</script", r"<\/script").replace("<!--", r"<\!--")
+    with suppress(DataError):  # a cache that cannot be written costs a second, no more
+        write_atomic(kept, script)
+    return script
+
+
+def cache_folder() -> Path:
+    """Give the folder for what can be made again: ``imprint`` in the user's cache folder."""
+    home = os.path.expanduser("~/.cache")  # noqa: PTH111 - unlike pathlib's it never fails
+    return Path(os.environ.get("XDG_CACHE_HOME") or home) / "imprint"
 
 
 @cache

@@ -9,6 +9,7 @@ from imprint.report import summary as markdown
 from imprint.report.figures import curve, forest
 from imprint.report.section import Body
 from imprint.restoration.diff_result import DiffResult
+from imprint.runs import describe_input
 
 TITLE = "What fine-tuning changed in the weights"
 WORDS = ("share", "null_permuted", "null_gaussian", "excess")
@@ -174,7 +175,7 @@ def _method(page: Page, result: DiffResult) -> None:
     section.facts({"fingerprint": manifest["fingerprint"], **manifest["versions"]})
     section.code(" ".join(map(str, manifest["command"])))
     for entry in manifest["inputs"][:50]:
-        section.text(f"{entry['path']}: {entry['bytes']:,} bytes, sha256 {entry['sha256']}")
+        section.text(describe_input(entry))
 
 
 def _table(body: Body, frame: pl.DataFrame, caption: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from imprint.report import Page
+from imprint.runs import describe_input
 from imprint.transfer.result import TransferResult
 
 
@@ -91,7 +92,7 @@ def _manifest(page: Page, result: TransferResult) -> None:
     section.facts({"fingerprint": manifest["fingerprint"], **manifest["versions"]})
     section.code(" ".join(map(str, manifest["command"])))
     for entry in manifest["inputs"][:50]:
-        section.text(f"{entry['path']}: {entry['bytes']:,} bytes, sha256 {entry['sha256']}")
+        section.text(describe_input(entry))
 
 
 def _short(value: Any) -> str:
