@@ -55,8 +55,9 @@ class Point:
         """Say which point this is, in words."""
         if self.role == "tuned":
             return "nothing put back"
-        share = f"top {self.top:.4g}" if self.config.order == "top" else f"bottom {self.top:.4g}"
-        return f"{share} of {self.label}"
+        if self.top == 1:
+            return f"all of {self.label}"
+        return f"{self.config.order} {self.top:.4g} of {self.label}"
 
 
 @dataclass(frozen=True)

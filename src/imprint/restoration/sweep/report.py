@@ -42,6 +42,9 @@ def summary(result: SweepResult) -> str:
     frame = result.tables["sweep"]
     dev, test = (frame.filter(pl.col("split") == split).select(SHOWN) for split in ("dev", "test"))
     tables = {"Dev": dev.drop("retained"), "Test, and the score on retain": test}
+    warned = [(f.check, f.detail) for f in result.findings if f.level != "info"]
+    if warned:
+        tables["Findings"] = pl.DataFrame(warned, schema=["check", "detail"], orient="row")
     text = markdown(TITLE, result.verdicts, tables, formats=FORMATS, rows=200)
     head, _, rest = text.partition("\n")
     return f"{head}\n\n{result.headline}\n{rest}"

@@ -88,7 +88,7 @@ def assemble(
     """Put verdicts, tables and JSON together."""
     state = overall(comparisons)
     headline = _headline(chosen, comparisons, state, about)
-    claim = Verdict("Repair helps.", state, headline)
+    claim = Verdict("Repair helps.", state, NEEDED if comparisons else "")
     verdicts = [claim, *(comparison.verdict for comparison in comparisons)]
     compared = [
         {"chosen": chosen.key if chosen else None, **{k: getattr(c, k) for k in COMPARED}}
@@ -116,6 +116,7 @@ def assemble(
     return SweepResult(tables, headline, state, verdicts, chosen, data, findings, target)
 
 
+NEEDED = "Each of the following must hold."
 SWEEP: dict[str, Any] = {
     "point": pl.String,
     "role": pl.String,
@@ -169,9 +170,7 @@ def _headline(
             "No restoration is advised: on the dev items no point scores better than the tuned "
             "model itself."
         )
-    what = f"Putting the {chosen.name} back to base by {chosen.config.by} change, chosen on dev,"
-    if chosen.config.by not in ("relative", "absolute"):
-        what = f"Putting the {chosen.name} back to base by {chosen.config.by}, chosen on dev,"
+    what = f"Putting {_what(chosen)}, chosen on dev,"
     if state == "holds":
         return (
             f"Repair helps. {what} beats the tuned model, interpolation of the same norm and "
@@ -186,6 +185,13 @@ def _headline(
         f"Whether repair helps is undetermined. {what} "
         f"{_listed(open_, 'is not told apart from', 'may lose')}."
     )
+
+
+def _what(chosen: Point) -> str:
+    if chosen.top == 1:
+        return f"{chosen.name} back to base"
+    change = " change" if chosen.config.by in ("relative", "absolute") else ""
+    return f"the {chosen.name} back to base by {chosen.config.by}{change}"
 
 
 def _listed(comparisons: list[Comparison], test: str, retain: str) -> str:

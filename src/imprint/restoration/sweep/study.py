@@ -15,6 +15,7 @@ import polars as pl
 
 from imprint.checkpoints import Checkpoint, open_checkpoint, weights_hash
 from imprint.errors import DataError, require
+from imprint.findings import Finding
 from imprint.models import Loaded, load
 from imprint.progress import Bar, Silent, progress
 from imprint.restoration.restore import plan as plan_restoration
@@ -202,11 +203,19 @@ def perform(
         chosen,
         written,
         _about(inputs, work),
-        work.states.findings(),
+        [*work.states.findings(), *_at_the_edge(inputs, chosen)],
     )
     if run is not None:
         _finish(run, found)
     return found
+
+
+def _at_the_edge(inputs: Inputs, chosen: Point | None) -> list[Finding]:
+    largest = max(point.top for point in inputs.points.method)
+    if chosen is None or inputs.config.axis != "ratios" or chosen.top < largest or largest == 1:
+        return []
+    detail = f"the best share on dev is the largest swept, {largest:.4g}; a larger may be better"
+    return [Finding("edge_of_sweep", detail)]
 
 
 def _write_chosen(
