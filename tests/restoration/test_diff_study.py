@@ -110,11 +110,11 @@ def test_enrichment_equals_a_count_of_the_mask(pair):
 def test_chunks_threads_and_samples_change_nothing(pair, monkeypatch):
     expected = diff(*pair, QUIET).data
     monkeypatch.setattr(concentration, "BATCH", 1)
-    small = diff(*pair, replace(QUIET, threads=1)).data
+    small = diff(*pair, replace(QUIET, workers=1)).data
     monkeypatch.setattr(
         module, "likely_windows", lambda *_: {}
     )  # every threshold is missed at first
-    missed = diff(*pair, replace(QUIET, threads=1)).data
+    missed = diff(*pair, replace(QUIET, workers=1)).data
     for other in (small, missed):
         assert other["concentration"] == expected["concentration"]
         assert other["modules"] == expected["modules"]

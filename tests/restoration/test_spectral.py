@@ -244,7 +244,7 @@ def test_tensors_are_counted_while_writing_and_again_where_that_was_skipped(
         totals = counted.group_by("top", maintain_order=True).agg(pl.col("restored").sum())
         wanted = [made.counts(at)["selected"] for at in range(len(config.levels))]
         assert totals["restored"].to_list() == wanted
-    run_folder = open_run(made, tmp_path / "run")
+    run_folder = open_run(made.base, made.tuned, config, tmp_path / "run")
     finish(made, run_folder, paths)
     stored = pl.read_parquet(tmp_path / "run" / "tables" / "tensors.parquet")
     assert stored.equals(counted)

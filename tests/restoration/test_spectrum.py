@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imprint.executors import Threads
 from imprint.restoration.config import DiffConfig
 from imprint.restoration.diff import open_inputs
 from imprint.restoration.spectrum import (
@@ -92,8 +93,8 @@ def test_rows_of_checkpoints(make: Make) -> None:
     low = rng.normal(size=(32, 1)) @ rng.normal(size=(1, 32))
     tuned = {**base, Q: ("F32", (base[Q][1] + low).astype(np.float32))}
     inputs = open_inputs(make("b", base), [make("t", tuned), make("s", base)], DiffConfig())
-    rows = spectrum_rows(inputs.base, inputs.tuned, inputs.groups, 0, 2)
-    assert rows == spectrum_rows(inputs.base, inputs.tuned, inputs.groups, 0, 1)
+    rows = spectrum_rows(inputs.base, inputs.tuned, inputs.groups, 0, Threads(2))
+    assert rows == spectrum_rows(inputs.base, inputs.tuned, inputs.groups, 0, Threads(1))
     keys = [(r["tuned"], r["tensor"], r["matrix"]) for r in rows]
     assert keys == [(n, t, m) for n in (0, 1) for t, m in ((Q, None), (EXPERTS, 0), (EXPERTS, 1))]
     first = rows[0]
@@ -110,7 +111,7 @@ def test_a_real_change_has_more_structure_than_chance(shared: Path) -> None:
     inputs = open_inputs(
         models / "stories260K", [models / "stories260K-gutenberg"], DiffConfig(region="q")
     )
-    rows = spectrum_rows(inputs.base, inputs.tuned, inputs.groups, 0, 2)
+    rows = spectrum_rows(inputs.base, inputs.tuned, inputs.groups, 0, Threads(2))
     assert len(rows) == 5
     assert all(r["above_noise"] > r["null_above_noise"] == 0 for r in rows)
     assert all(r["stable_rank"] < r["null_stable_rank"] for r in rows)

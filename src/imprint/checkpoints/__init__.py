@@ -6,6 +6,7 @@ from imprint.checkpoints.adapters import Merged, merge
 from imprint.checkpoints.alignment import Alignment, Pair, Rows, Span, align
 from imprint.checkpoints.card import model_card
 from imprint.checkpoints.checkpoint import Checkpoint, open_folder
+from imprint.checkpoints.files import weight_files
 from imprint.checkpoints.header import TensorInfo, read_header
 from imprint.checkpoints.identity import tensor_hash, weights_hash
 from imprint.checkpoints.index import trainer_checkpoints
@@ -37,6 +38,7 @@ __all__ = [
     "select",
     "tensor_hash",
     "trainer_checkpoints",
+    "weight_files",
     "weights_hash",
     "write_checkpoint",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -20,6 +20,8 @@ def diff(
     rename: Annotated[list[str] | None, Parameter(negative="")] = None,
     out: Path | None = None,
     seed: int = 0,
+    executor: Literal["threads", "ray"] = "threads",
+    workers: int | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
@@ -60,6 +62,11 @@ def diff(
         Run folder; default imprint-runs/diff.
     seed
         Seed of the permutations.
+    executor
+        Where the work is done: threads of this process, or the workers of a Ray cluster (that in
+        RAY_ADDRESS, or one started here) that sees the same files. The numbers are the same.
+    workers
+        Groups of tensors counted at the same time; default one per processor.
     json
         Print result.json to stdout instead of the summary.
     dry_run
@@ -68,6 +75,7 @@ def diff(
         No progress and no notes on stderr.
     """
     from imprint.errors import ConfigError
+    from imprint.executors import executor as crew
     from imprint.progress import note
     from imprint.restoration.config import RATIOS, DiffConfig
     from imprint.restoration.diff import analyse, describe, open_inputs, open_run, write
@@ -81,6 +89,7 @@ def diff(
         enrichment_at=enrichment_at,
         rename=tuple(map(_rename, rename or ())),
         seed=seed,
+        **({} if workers is None else {"workers": workers}),
         quiet=quiet,
     )
     inputs = open_inputs(base, tuned, config)
@@ -89,7 +98,8 @@ def diff(
         show(describe(inputs, config, target))
         return
     run = open_run(inputs, config, target)
-    result = analyse(inputs, config)
+    with crew(executor, config.workers) as many:
+        result = analyse(inputs, config, many)
     write(run, result)
     for finding in result.findings:
         if finding.level != "info":

@@ -41,7 +41,8 @@ def restore(
     device: str | None = None,
     patch: Annotated[bool, Parameter(negative="")] = False,
     out: Path | None = None,
-    workers: int = 2,
+    executor: Literal["threads", "ray"] = "threads",
+    workers: int | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
@@ -113,8 +114,11 @@ def restore(
         Write a sparse patch for `imprint apply` instead of a checkpoint.
     out
         Run folder; default TARGET.run, beside the target; without one imprint-runs/restore.
+    executor
+        Where the work is done: threads of this process, or the workers of a Ray cluster (that in
+        RAY_ADDRESS, or one started here) that sees the same files. The bytes written are the same.
     workers
-        Tensors worked on at the same time.
+        Tensors worked on at the same time; default one per processor.
     overwrite
         Replace what the target holds.
     json
@@ -125,9 +129,10 @@ def restore(
         No progress and no notes on stderr.
     """
     from imprint.checkpoints import open_checkpoint
+    from imprint.executors import executor as crew
     from imprint.progress import note, progress
     from imprint.restoration.outcome import finish, open_run, summary
-    from imprint.restoration.restore import RestoreConfig, plan, refuse_targets, write
+    from imprint.restoration.restore import RestoreConfig, plan, refuse_targets, survey, write
 
     config = RestoreConfig(
         by=by,
@@ -141,7 +146,7 @@ def restore(
         rename=renames(rename or []),
         compat=compat,
         dtype=dtype or "bf16",
-        workers=workers,
+        **({} if workers is None else {"workers": workers}),
     )
     if evaluate is not None:
         from imprint.cli import restore_sweep
@@ -171,14 +176,24 @@ def restore(
     if dry_run:
         show(_described(base, tuned, target, config, patch=patch))
         return
-    with progress(None, "analysis (weights)", quiet=quiet) as bar:
-        made = plan(before, after, config, bar=bar)
-    run = open_run(made, out or target.absolute().with_name(f"{target.name}.run"))
+    survey(before, after, config)
+    run = open_run(before, after, config, out or target.absolute().with_name(f"{target.name}.run"))
     command = shlex.join(["imprint", *sys.argv[1:]])
     total = 0 if patch else len(config.levels) * sum(i.bytes for i in after.stored.values())
-    with progress(total or None, "restore", quiet=quiet) as bar:
-        written = write(made, target, command=command, patch=patch, overwrite=overwrite, bar=bar)
-    found = finish(made, run, written)
+    with crew(executor, config.workers) as many:
+        with progress(None, "analysis (weights)", quiet=quiet) as bar:
+            made = plan(before, after, config, executor=many, unit=run.unit, bar=bar)
+        with progress(total or None, "restore", quiet=quiet) as bar:
+            written = write(
+                made,
+                target,
+                command=command,
+                patch=patch,
+                overwrite=overwrite,
+                executor=many,
+                bar=bar,
+            )
+        found = finish(made, run, written, many)
     from imprint.runs import dump_json
 
     show(dump_json(found) if json else summary(made, found))

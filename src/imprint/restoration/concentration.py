@@ -14,7 +14,7 @@ from imprint.restoration.config import DiffConfig
 from imprint.restoration.histogram import Histogram, Totals, values
 from imprint.restoration.kernels import Float64, Int64
 from imprint.restoration.nulls import Pairing, pairing
-from imprint.restoration.scores import score_of_change
+from imprint.restoration.scores import score
 from imprint.restoration.sites import Group, Site, change
 from imprint.restoration.sites import values as read_values
 from imprint.restoration.windows import Inside
@@ -176,9 +176,9 @@ class Counter:
         for start in starts:
             stop = min(int(start) + max(size // pieces, 1), site.elements)
             base = read_values(self.base, site.base, int(start), stop)
-            moved = change(self.base, self.tuned[number], site, number, int(start), stop)
-            relative.append(score_of_change("relative", moved, base, self.config.eps))
-            absolute.append(score_of_change("absolute", moved, base))
+            after = read_values(self.tuned[number], site.tuned[number], int(start), stop)
+            relative.append(score("relative", base, after, self.config.eps))
+            absolute.append(score("absolute", base, after))
         return np.concatenate(relative), np.concatenate(absolute)
 
     def _count_site(self, site: Site, found: Counted, draws: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from imprint.errors import ConfigError
@@ -22,7 +23,7 @@ class DiffConfig:
         rename: (regular expression, replacement) from the tuned names to those of the base.
         permutations: draws of the permuted null.
         seed: of the permutations.
-        threads: groups of tensors read at the same time; no number depends on it.
+        workers: groups of tensors read at the same time; no number depends on it.
         quiet: show no progress.
     """
 
@@ -33,7 +34,7 @@ class DiffConfig:
     rename: tuple[tuple[str, str], ...] = ()
     permutations: int = 5
     seed: int = 0
-    threads: int = 2
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     quiet: bool = False
 
     def __post_init__(self) -> None:
@@ -47,10 +48,12 @@ class DiffConfig:
                 f"eps is {self.eps}, which is not positive in float32",
                 remedy="without it weights of zero would have no relative change; try 1e-8.",
             )
+        if self.workers < 1:
+            raise ConfigError(f"--workers {self.workers} is less than 1")
         if self.permutations < 1 or self.seed < 0:
             raise ConfigError("permutations are 1 or more, the seed is 0 or more")
 
     @property
     def settings(self) -> dict[str, Any]:
         """Give what changes the numbers, for the manifest."""
-        return {k: v for k, v in asdict(self).items() if k not in ("threads", "quiet", "seed")}
+        return {k: v for k, v in asdict(self).items() if k not in ("workers", "quiet", "seed")}

@@ -12,21 +12,20 @@ import numpy as np
 from imprint.checkpoints import (
     Alignment,
     Checkpoint,
-    Reference,
     align,
-    locate,
     open_checkpoint,
     trainer_checkpoints,
+    weight_files,
 )
 from imprint.checkpoints.dtypes import Float32
 from imprint.errors import ConfigError
+from imprint.executors import Executor, Threads
 from imprint.progress import Bar, progress
 from imprint.restoration.concentration import Counted, Counter, Tally, Wanted, batches
 from imprint.restoration.config import DiffConfig
 from imprint.restoration.diff_result import DiffResult, Study, assemble
 from imprint.restoration.selection import likely_windows, missing_windows, place_of
 from imprint.restoration.sites import Group, groups
-from imprint.restoration.threads import map_in_order
 from imprint.runs import Run
 from imprint.stats.products import one_blas_thread
 
@@ -56,12 +55,8 @@ class Inputs:
     @property
     def files(self) -> list[Path]:
         """The files that are read: weights, configs and adapters."""
-        found = []
-        for checkpoint in (self.base, *self.tuned):
-            beside = ("config.json", checkpoint.index_file)
-            found += [checkpoint.path / name for name in (*checkpoint.layout, *beside) if name]
-            found += _adapter_files(checkpoint)
-        return list(dict.fromkeys(found))
+        checkpoints = (self.base, *self.tuned)
+        return list(dict.fromkeys(path for c in checkpoints for path in weight_files(c)))
 
 
 def diff(
@@ -153,23 +148,29 @@ def describe(inputs: Inputs, config: DiffConfig, out: Path) -> str:
     return "\n".join(lines)
 
 
-def analyse(inputs: Inputs, config: DiffConfig) -> DiffResult:
+def analyse(inputs: Inputs, config: DiffConfig, executor: Executor | None = None) -> DiffResult:
     """Count all changes, in one pass over the weights where the sample guessed well.
+
+    Args:
+        inputs, config: what to count.
+        executor: counts several groups of tensors at a time, by default as many threads as
+            ``workers``.
 
     Raises:
         CheckpointError: a weight is NaN or infinite, or a file became shorter.
     """
     counter = Counter(inputs.base, inputs.tuned, config)
+    crew = executor or Threads(config.workers)
     wanted = [
         _likely(counter, inputs.groups, number, config) for number in range(len(inputs.tuned))
     ]
     elements = sum(site.elements for group in inputs.groups for site in group.sites)
     # each of our threads takes a core; a library that starts more would only stand in the way
     with one_blas_thread(), progress(elements, "diff", quiet=config.quiet) as bar:
-        total = _count(counter, inputs.groups, wanted, config.permutations, config, bar)
+        total = _count(counter, inputs.groups, wanted, config.permutations, crew, bar)
         while any(missing := [_missing(tally, config) for tally in total.tallies]):
             wanted = [more or Wanted() for more in missing]
-            _refine(total, _count(counter, inputs.groups, wanted, 0, config, bar))
+            _refine(total, _count(counter, inputs.groups, wanted, 0, crew, bar))
     study = Study(inputs.names, inputs.steps, inputs.groups, total, config)
     findings = [finding for alignment in inputs.alignments for finding in alignment.findings]
     about = {
@@ -184,11 +185,13 @@ def _count(
     found: Sequence[Group],
     wanted: Sequence[Wanted],
     draws: int,
-    config: DiffConfig,
+    executor: Executor,
     bar: Bar,
 ) -> Counted:
     total, together = counter.empty(wanted, draws), list(batches(found))
-    counts = map_in_order(lambda b: counter.count(b, wanted, draws), together, config.threads)
+    counts = executor.map_in_order(
+        lambda at: counter.count(together[at], wanted, draws), range(len(together))
+    )
     for batch, counted in zip(together, counts, strict=True):
         total.merge(counted)
         bar.advance(sum(site.elements for group in batch for site in group.sites))
@@ -249,10 +252,3 @@ def _short_names(names: Sequence[str]) -> list[str]:
     if len(set(names)) < len(names):
         raise ConfigError("the same tuned checkpoint is named twice")
     return list(names)
-
-
-def _adapter_files(checkpoint: Checkpoint) -> list[Path]:
-    reference = checkpoint.reference
-    folders = [locate(reference.adapter)] if reference.adapter else []
-    folders.append(locate(Reference(reference.source, reference.revision)))
-    return [path for folder in folders for path in sorted(folder.glob("adapter_*"))]

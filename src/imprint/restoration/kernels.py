@@ -19,6 +19,8 @@ UInt32 = npt.NDArray[np.uint32]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Bits = npt.NDArray[np.unsignedinteger[Any]]
 PIECE = 4096  # values whose scores stay in the fastest cache
 ONE = 1 << 40  # a count of one, above the sum of up to 2^23 lower halves
 SIGNLESS = np.uint32(0x7FFF)  # keeps any index inside, also where the sign is set
@@ -47,15 +49,38 @@ def score_changes(
     """
     unchanged, near = 0, 0
     bits, other = base.view(np.uint32), tuned.view(np.uint32)
-    for i in range(base.size):
-        change = abs(tuned[i] - base[i])
-        score = change / (abs(base[i]) + eps)
-        relative[i] = score if score < LARGEST else LARGEST
-        absolute[i] = change if change < LARGEST else LARGEST
+    relative_changes(base, tuned, eps, relative)
+    absolute_changes(base, tuned, absolute)
     for i in range(base.size):
         unchanged += bits[i] == other[i]
         near += absolute[i] <= within
     return unchanged, near
+
+
+@compiled
+def relative_changes(base: Float32, tuned: Float32, eps: np.float32, scores: Float32) -> None:
+    """Write |Δ| / (|base| + eps), [n]."""
+    for i in range(base.size):
+        score = abs(tuned[i] - base[i]) / (abs(base[i]) + eps)
+        scores[i] = score if score < LARGEST else LARGEST
+
+
+@compiled
+def absolute_changes(base: Float32, tuned: Float32, scores: Float32) -> None:
+    """Write |Δ|, [n]."""
+    for i in range(base.size):
+        score = abs(tuned[i] - base[i])
+        scores[i] = score if score < LARGEST else LARGEST
+
+
+@compiled
+def put_back(mask: Mask, original: Bits, stored: Bits, values: Bits) -> int:
+    """Write the original values where the mask is set, else the stored; give how many are set."""
+    count = 0
+    for i in range(mask.size):
+        values[i] = original[i] if mask[i] else stored[i]
+        count += mask[i]
+    return count
 
 
 @summed

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from imprint.checkpoints import Checkpoint
 from imprint.checkpoints.checkpoint import CHUNK
 from imprint.checkpoints.dtypes import Float32
+from imprint.executors import Executor, Threads
 from imprint.restoration.histogram import Order
 from imprint.restoration.methods import Scorer
 from imprint.restoration.parts import Part, chunks, groups
@@ -62,7 +63,6 @@ class Scores:
         parts: the region.
         scorer: gives a chunk's scores.
         chunk: weights read at a time; no result depends on it.
-        threads: tensors read at a time; no result depends on it.
     """
 
     base: Checkpoint
@@ -70,7 +70,6 @@ class Scores:
     parts: Sequence[Part]
     scorer: Scorer
     chunk: int = CHUNK
-    threads: int = 2
 
     def of(self, part: Part) -> Iterator[Scored]:
         """Give (number, flat start, scores) of a part."""
@@ -88,8 +87,15 @@ class Scores:
             ]
         )
 
-    def cuts(self, ratios: Sequence[float], order: Order = "top") -> list[dict[str, Cut]]:
+    def cuts(
+        self, ratios: Sequence[float], order: Order = "top", executor: Executor | None = None
+    ) -> list[dict[str, Cut]]:
         """Find the cut of every group for every ratio, in one pass wherever the sample guides.
+
+        Args:
+            ratios: shares of each group.
+            order: take the highest or the lowest scores.
+            executor: works on several parts at a time, by default two threads.
 
         Returns:
             One dictionary per ratio: group → cut.
@@ -98,24 +104,48 @@ class Scores:
             ConfigError: a ratio outside 0 to 1.
             CheckpointError: values that are not finite.
         """
+        crew = executor or Threads()
         found: list[dict[str, Cut]] = [{} for _ in ratios]
         for group, parts in groups(self.parts).items():
             streams = [lambda part=part: self.of(part) for part in parts]
             guess = self.sample(parts)
-            at = thresholds(streams, ratios, order=order, sample=guess, threads=self.threads)
-            for cuts, threshold in zip(found, at, strict=True):
-                cuts[group] = Cut(threshold, order, self._end(parts, threshold))
+            at = thresholds(streams, ratios, order=order, sample=guess, executor=crew)
+            ends = self._ends(parts, at, crew)
+            for cuts, threshold, end in zip(found, at, ends, strict=True):
+                cuts[group] = Cut(threshold, order, end)
         return found
 
-    def _end(self, parts: Sequence[Part], threshold: Threshold) -> tuple[int, int]:
-        left = threshold.take_equal
-        if left == threshold.equal:
-            return END
-        value = np.float32(threshold.value)
-        for part in parts:
-            for number, start, scores in self.of(part):
-                equal = np.flatnonzero(scores == value)
-                if left < len(equal):
-                    return number, start + int(equal[left])
-                left -= len(equal)
+    def _ends(
+        self, parts: Sequence[Part], found: Sequence[Threshold], executor: Executor
+    ) -> list[tuple[int, int]]:
+        """Find where the scores that equal a threshold are no longer taken, for all in one pass."""
+        ends = [END] * len(found)
+        left = {n: t.take_equal for n, t in enumerate(found) if t.take_equal < t.equal}
+        values = [np.float32(t.value) for t in found]
+
+        def count(at: int) -> dict[int, int]:
+            counts = dict.fromkeys(left, 0)
+            for _, _, scores in self.of(parts[at]):
+                for n in counts:
+                    counts[n] += int(np.count_nonzero(scores == values[n]))
+            return counts
+
+        if not left:
+            return ends
+        for part, counts in zip(
+            parts, executor.map_in_order(count, range(len(parts))), strict=True
+        ):
+            for n in [n for n, few in left.items() if few < counts[n]]:
+                ends[n] = self._position(part, values[n], left.pop(n))
+            if not left:
+                break
+            left.update({n: few - counts[n] for n, few in left.items()})
+        return ends
+
+    def _position(self, part: Part, value: np.float32, left: int) -> tuple[int, int]:
+        for number, start, scores in self.of(part):
+            equal = np.flatnonzero(scores == value)
+            if left < len(equal):
+                return number, start + int(equal[left])
+            left -= len(equal)
         return END

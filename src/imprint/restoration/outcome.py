@@ -7,21 +7,23 @@ from typing import Any
 
 import polars as pl
 
+from imprint.checkpoints import Checkpoint, weight_files
+from imprint.executors import Executor
 from imprint.report import Page
 from imprint.report.figures import bars, curve
 from imprint.report.section import Body
-from imprint.restoration.restore import Plan
+from imprint.restoration.restore import Plan, RestoreConfig
 from imprint.restoration.restore_tables import by_place, spectra, tensors
 from imprint.runs import Run, Tables, dump_json
 
 CHARTED = 6  # shares in one chart; more are in the tables
 
 
-def open_run(plan: Plan, out: Path) -> Run:
-    """Open the run folder; its fingerprint covers both parents by the hash of their weights."""
-    settings = {**plan.config.settings(), "parents": plan.hashes}
-    inputs = [checkpoint.path / "config.json" for checkpoint in (plan.base, plan.tuned)]
-    return Run(out, "restore", settings, inputs, seed=plan.config.seed)
+def open_run(base: Checkpoint, tuned: Checkpoint, config: RestoreConfig, out: Path) -> Run:
+    """Open the run folder; its fingerprint covers settings and the files of both parents."""
+    settings = {**config.settings(), "base": str(base.reference), "tuned": str(tuned.reference)}
+    files = dict.fromkeys((*weight_files(base), *weight_files(tuned)))
+    return Run(out, "restore", settings, files, seed=config.seed)
 
 
 def result(plan: Plan, written: list[Path], fingerprint: str) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def result(plan: Plan, written: list[Path], fingerprint: str) -> dict[str, Any]:
         "fingerprint": fingerprint,
         "base": str(plan.base.reference),
         "tuned": str(plan.tuned.reference),
-        "parents": plan.hashes,
+        "parents": plan.parents,
         "parameters": plan.parameters,
         "settings": plan.config.settings(),
         "restored": [{**plan.counts(at), "path": str(path)} for at, path in enumerate(written)],
@@ -93,10 +95,12 @@ def page(plan: Plan, found: dict[str, Any], tables: Tables, manifest: dict[str, 
     return report.render()
 
 
-def finish(plan: Plan, run: Run, written: list[Path]) -> dict[str, Any]:
+def finish(
+    plan: Plan, run: Run, written: list[Path], executor: Executor | None = None
+) -> dict[str, Any]:
     """Write result.json, tables, report and summary; give the content of ``result.json``."""
     found = result(plan, written, run.fingerprint)
-    tables = {"restored": _frame(found), "tensors": tensors(plan)}
+    tables = {"restored": _frame(found), "tensors": tensors(plan, executor)}
     if plan.config.by == "spectral":
         tables["spectral"] = spectra(plan)
     files = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,14 +14,17 @@ from imprint.checkpoints import (
     Merged,
     align,
     model_card,
+    weight_files,
     weights_hash,
     write_checkpoint,
 )
 from imprint.checkpoints.dtypes import Array
 from imprint.checkpoints.writer import refuse_foreign
+from imprint.executors import Executor, Threads
 from imprint.findings import Finding
 from imprint.progress import Bar, Silent
 from imprint.restoration import compat
+from imprint.restoration.kept import Unit, kept_cuts, kept_weights
 from imprint.restoration.mask import Cut, Scores
 from imprint.restoration.methods import Scorer, by_chance, by_change, by_fapm, mean_sizes
 from imprint.restoration.parts import Part, chunks, parts_of, reader, refuse_float8
@@ -30,8 +32,7 @@ from imprint.restoration.patch import refuse_existing, write_patch
 from imprint.restoration.restore_config import RestoreConfig as RestoreConfig
 from imprint.restoration.rules import Rule, dropped, interpolated, matched_weights, selected
 from imprint.restoration.spectral import Repair, piece, repaired, repairs, totals
-from imprint.restoration.threads import map_in_order
-from imprint.runs import versions
+from imprint.runs import file_identity, versions
 from imprint.stats.products import one_blas_thread
 
 Written = tuple[int, Array, Array]
@@ -72,11 +73,9 @@ class Plan:
         return sum(part.pair.elements for part in self.parts)
 
     @cached_property
-    def hashes(self) -> dict[str, str]:
-        """Hash the weights of both parents, at the same time."""
-        with ThreadPoolExecutor(2) as pool:
-            found = list(pool.map(weights_hash, (self.base, self.tuned)))
-        return {"base": found[0], "tuned": found[1]}
+    def parents(self) -> dict[str, list[dict[str, Any]]]:
+        """What tells the files of both parents apart from others, wherever they lie."""
+        return {side: _identity(c) for side, c in (("base", self.base), ("tuned", self.tuned))}
 
     @cached_property
     def held(self) -> dict[str, list[Part]]:
@@ -98,22 +97,25 @@ class Plan:
                     yield part.pair.tuned.start + chunk.start, chunk.stored, values
                 self.tally[at, part.number] = restored
 
-    def restored(self, at: int) -> dict[int, int]:
+    def restored(self, at: int, executor: Executor | None = None) -> dict[int, int]:
         """Give the number of weights put back by the number of the part.
 
-        They are counted while writing; what was written by an earlier run is gone through again.
+        They are counted while writing; what was written by an earlier run, or in other processes,
+        is gone through again.
         """
         if self.rules[at] is None:
             return dict.fromkeys((part.number for part in self.parts), 0)
-        open_names = {p.pair.tuned.name for p in self.parts if (at, p.number) not in self.tally}
+        names = {p.pair.tuned.name: None for p in self.parts if (at, p.number) not in self.tally}
+        crew = executor or Threads(self.config.workers)
         with one_blas_thread():
-            for _ in map_in_order(partial(self._count, at), open_names, self.config.workers):
-                pass
+            for counted in crew.map_in_order(partial(self._count, at), names):
+                self.tally.update(counted)
         return {part.number: self.tally[at, part.number] for part in self.parts}
 
-    def _count(self, at: int, name: str) -> None:
+    def _count(self, at: int, name: str) -> dict[tuple[int, int], int]:
         for _ in self.changed(at, name):
             pass
+        return {(at, part.number): self.tally[at, part.number] for part in self.held[name]}
 
     def _piece(self, part: Part) -> int:
         whole = piece(part) if self.config.by == "spectral" else None
@@ -189,12 +191,20 @@ def survey(
 
 
 def plan(
-    base: Checkpoint, tuned: Checkpoint, config: RestoreConfig, *, bar: Bar | None = None
+    base: Checkpoint,
+    tuned: Checkpoint,
+    config: RestoreConfig,
+    *,
+    executor: Executor | None = None,
+    unit: Unit | None = None,
+    bar: Bar | None = None,
 ) -> Plan:
     """Find what goes back, for all shares in one pass over the region.
 
     Args:
         base, tuned, config: what to do.
+        executor: works on several tensors at a time, by default as many threads as ``workers``.
+        unit: keeps what was found, as `imprint.runs.Run.unit`, for the same command after a kill.
         bar: told of weights, where that takes long (``spectral``).
 
     Raises:
@@ -202,8 +212,9 @@ def plan(
         CheckpointError: checkpoints that do not fit, float8, or values that are not finite.
     """
     alignment, parts = survey(base, tuned, config)
+    crew = executor or Threads(config.workers)
     if config.by == "spectral":
-        found = repairs(base, tuned, parts, config.strength, config.workers, bar)
+        found = repairs(base, tuned, parts, config.strength, crew, bar)
         cut = [
             _or_nothing(level, repaired(found, at, tuned))
             for at, level in enumerate(config.strength)
@@ -213,12 +224,14 @@ def plan(
         shares = [_or_nothing(q, dropped(q, config.seed, tuned)) for q in config.top]
         return Plan(base, tuned, alignment, parts, config, shares)
     scorer = _scorer(base, tuned, parts, config)
-    scores = Scores(base, tuned, parts, scorer, config.chunk, config.workers)
-    cuts = scores.cuts(config.top, config.order)
+    scores = Scores(base, tuned, parts, scorer, config.chunk)
+    cuts = kept_cuts(
+        unit, config.top, config.order, lambda: scores.cuts(config.top, config.order, crew)
+    )
     if config.compat:
         compat.refuse_none(cut.threshold.k for found in cuts for cut in found.values())
     if config.by == "interpolate":
-        weights = matched_weights(scores, cuts)
+        weights = kept_weights(unit, len(config.top), lambda: matched_weights(scores, cuts, crew))
         moved: list[Rule | None] = [interpolated(weight, tuned) for weight in weights]
         return Plan(base, tuned, alignment, parts, config, moved, scores, cuts, weights)
     rules = [_or_nothing(q, selected(scorer, at)) for q, at in zip(config.top, cuts, strict=True)]
@@ -232,6 +245,7 @@ def write(
     command: str = "imprint restore",
     patch: bool = False,
     overwrite: bool = False,
+    executor: Executor | None = None,
     bar: Bar | None = None,
 ) -> list[Path]:
     """Write one checkpoint or patch per share (or strength).
@@ -254,7 +268,8 @@ def write(
             if patch:
                 _write_patch(plan, at, path, command, overwrite)
             else:
-                _write_whole(plan, at, path, command, overwrite, bar or Silent())
+                crew = executor or Threads(plan.config.workers)
+                _write_whole(plan, at, path, command, overwrite, crew, bar or Silent())
     return paths
 
 
@@ -289,7 +304,9 @@ def refuse_targets(
             refuse_foreign(path, (base.path, tuned.path), overwrite=overwrite)
 
 
-def _write_whole(plan: Plan, at: int, out: Path, command: str, overwrite: bool, bar: Bar) -> None:
+def _write_whole(
+    plan: Plan, at: int, out: Path, command: str, overwrite: bool, executor: Executor, bar: Bar
+) -> None:
     refuse_foreign(out, (plan.base.path, plan.tuned.path), overwrite=overwrite)
     facts = _facts(plan, at)
     write_checkpoint(
@@ -307,7 +324,7 @@ def _write_whole(plan: Plan, at: int, out: Path, command: str, overwrite: bool, 
         record={"job": "restore", **facts},
         inputs=(plan.base.path,),
         overwrite=overwrite,
-        workers=plan.config.workers,
+        executor=executor,
         bar=bar,
     )
 
@@ -315,7 +332,7 @@ def _write_whole(plan: Plan, at: int, out: Path, command: str, overwrite: bool, 
 def _write_patch(plan: Plan, at: int, out: Path, command: str, overwrite: bool) -> None:
     names = [name for name in plan.tuned.tensors if name in plan.held]
     metadata = {
-        **plan.hashes,
+        **_hashes(plan),
         "base_name": str(plan.base.reference),
         "tuned_name": str(plan.tuned.reference),
         plan.config.axis: f"{plan.config.levels[at]!r}",
@@ -328,7 +345,16 @@ def _write_patch(plan: Plan, at: int, out: Path, command: str, overwrite: bool) 
 
 def _facts(plan: Plan, at: int) -> dict[str, Any]:
     settings = {**plan.config.settings(), plan.config.axis: plan.config.levels[at]}
-    return {**settings, "parents": plan.hashes, "counts": plan.counts(at)}
+    return {**settings, "parents": plan.parents, "counts": plan.counts(at)}
+
+
+def _hashes(plan: Plan) -> dict[str, str]:
+    return {"base": weights_hash(plan.base), "tuned": weights_hash(plan.tuned)}
+
+
+def _identity(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    found = (file_identity(path) for path in weight_files(checkpoint))
+    return [{**entry, "path": Path(entry["path"]).name} for entry in found]
 
 
 def _scorer(

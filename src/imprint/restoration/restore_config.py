@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from imprint.errors import ConfigError, nearest
@@ -12,7 +13,7 @@ from imprint.restoration.histogram import Order
 from imprint.restoration.methods import Method
 from imprint.restoration.parts import Scope
 
-CACHED = 1 << 18  # weights whose intermediates mostly stay in the processor's caches
+CACHED = 1 << 16  # weights whose intermediates mostly stay in the processor's caches
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class RestoreConfig:
     compat: Literal["paramrestore"] | None = None
     dtype: Dtype = "bf16"
     chunk: int = CACHED
-    workers: int = 2
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
 
     def __post_init__(self) -> None:
         if not self.levels:

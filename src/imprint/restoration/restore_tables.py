@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from imprint.checkpoints import place
+from imprint.executors import Executor
 from imprint.restoration.parts import Part
 from imprint.restoration.restore import Plan
 from imprint.restoration.spectral import Repair
@@ -14,7 +15,7 @@ from imprint.restoration.spectral import Repair
 ABOUT = {"tensor": pl.String, "layer": pl.Int64, "module": pl.String}
 
 
-def tensors(plan: Plan) -> pl.DataFrame:
+def tensors(plan: Plan, executor: Executor | None = None) -> pl.DataFrame:
     """Count the weights put back in every tensor of the region, for each share (or strength).
 
     Columns: ``top`` or ``strength``, ``tensor``, ``layer`` (null outside the blocks), ``module``,
@@ -24,7 +25,7 @@ def tensors(plan: Plan) -> pl.DataFrame:
     axis = plan.config.axis
     rows = []
     for at, level in enumerate(plan.config.levels):
-        counted = plan.restored(at)
+        counted = plan.restored(at, executor)
         for part in plan.parts:
             size, restored = part.pair.elements, counted[part.number]
             share = restored / size if size else None

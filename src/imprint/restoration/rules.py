@@ -9,10 +9,11 @@ import numpy as np
 
 from imprint.checkpoints import Checkpoint
 from imprint.checkpoints.dtypes import Array, Float32, from_float32, to_float32
+from imprint.executors import Executor
+from imprint.restoration import kernels
 from imprint.restoration.mask import Cut, Scores
 from imprint.restoration.methods import Scorer, uniform
 from imprint.restoration.parts import Chunk, Part, chunks
-from imprint.restoration.threads import map_in_order
 
 Rule = Callable[[Chunk], tuple[Array, int]]  # the new values, and how many of them are put back
 
@@ -22,7 +23,10 @@ def selected(scorer: Scorer, cuts: dict[str, Cut]) -> Rule:
 
     def rule(chunk: Chunk) -> tuple[Array, int]:
         mask = cuts[chunk.part.group].mask(chunk.part.number, chunk.start, scorer(chunk))
-        return np.where(mask, chunk.original, chunk.stored), int(np.count_nonzero(mask))
+        values = np.empty_like(chunk.stored)
+        bits = f"u{values.itemsize}"
+        columns = (array.view(bits) for array in (chunk.original, chunk.stored, values))
+        return values, int(kernels.put_back(mask, *columns))
 
     return rule
 
@@ -53,7 +57,9 @@ def dropped(share: float, seed: int, tuned: Checkpoint) -> Rule:
     return rule
 
 
-def matched_weights(scores: Scores, cuts: Sequence[dict[str, Cut]]) -> list[dict[str, float]]:
+def matched_weights(
+    scores: Scores, cuts: Sequence[dict[str, Cut]], executor: Executor
+) -> list[dict[str, float]]:
     """Give the weight of interpolation that leaves as much of ‖Δ‖ as a restoration does.
 
     A restoration that removes the share R of ‖Δ‖² leaves √(1 - R) ‖Δ‖; so does p + √(1 - R) Δ.
@@ -61,7 +67,8 @@ def matched_weights(scores: Scores, cuts: Sequence[dict[str, Cut]]) -> list[dict
     Returns:
         One dictionary per ratio: group → α. Where nothing changed, α is 1.
     """
-    norms = map_in_order(lambda part: _norms(scores, cuts, part), scores.parts, scores.threads)
+    numbers = range(len(scores.parts))
+    norms = executor.map_in_order(lambda n: _norms(scores, cuts, scores.parts[n]), numbers)
     total: dict[str, float] = {}
     removed: list[dict[str, float]] = [{} for _ in cuts]
     for part, (whole, gone) in zip(scores.parts, norms, strict=True):

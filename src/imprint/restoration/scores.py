@@ -8,10 +8,10 @@ import numpy as np
 
 from imprint.checkpoints.dtypes import Float32
 from imprint.errors import ConfigError, nearest
+from imprint.restoration import kernels
 
 Kind = Literal["relative", "absolute"]
 KINDS: tuple[Kind, ...] = ("relative", "absolute")
-LARGEST = np.finfo(np.float32).max
 
 
 def score(kind: Kind, base: Float32, tuned: Float32, eps: float = 1e-8) -> Float32:
@@ -22,7 +22,7 @@ def score(kind: Kind, base: Float32, tuned: Float32, eps: float = 1e-8) -> Float
 
     Args:
         kind: ``relative`` (|Δ| / (|base| + eps)) or ``absolute`` (|Δ|).
-        base, tuned: finite values, any equal shape.
+        base, tuned: finite values, any equal shape. Scores beyond float32 become its largest.
         eps: positive in float32.
 
     Returns:
@@ -33,27 +33,15 @@ def score(kind: Kind, base: Float32, tuned: Float32, eps: float = 1e-8) -> Float
     """
     if kind not in KINDS:
         raise ConfigError(f"no score {kind!r}; {nearest(kind, KINDS)}")
-    with np.errstate(over="ignore"):
-        change: Float32 = np.subtract(tuned, base, dtype=np.float32)
-    return score_of_change(kind, change, base, eps)
-
-
-def score_of_change(kind: Kind, change: Float32, base: Float32, eps: float = 1e-8) -> Float32:
-    """Score changes that are already known, [any shape]; as ``score``."""
-    found: Float32 = np.abs(change)
-    with np.errstate(over="ignore"):
-        if kind == "relative":
-            found /= _size(base, eps)
-        np.minimum(found, LARGEST, out=found)  # beyond float32 the largest stands in
-    return found
-
-
-def _size(base: Float32, eps: float) -> Float32:
     offset = np.float32(eps)
     if not 0 < offset < np.inf:
         raise ConfigError(
             f"eps is {eps}, which is not positive in float32", remedy="give a value such as 1e-8."
         )
-    size: Float32 = np.abs(base)
-    size += offset
-    return size
+    before, after = (np.ascontiguousarray(v, np.float32).reshape(-1) for v in (base, tuned))
+    found = np.empty_like(before)
+    if kind == "relative":
+        kernels.relative_changes(before, after, offset, found)
+    else:
+        kernels.absolute_changes(before, after, found)
+    return found.reshape(np.shape(base))

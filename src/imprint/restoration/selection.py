@@ -16,12 +16,11 @@ import numpy as np
 
 from imprint.checkpoints.dtypes import Float32
 from imprint.errors import ConfigError
+from imprint.executors import Executor, Threads
 from imprint.restoration.histogram import Histogram, Order
-from imprint.restoration.threads import map_in_order
 
 Chunk = tuple[int, int, Float32]
 Stream = Callable[[], Iterable[Chunk]]
-THREADS = 2
 MOST_BINS = 64  # windows in one pass
 SPREAD = 4.0  # standard errors of a sampled rank
 WIDEST = 12  # windows around one threshold
@@ -57,18 +56,18 @@ def thresholds(
     *,
     order: Order = "top",
     sample: Float32 | None = None,
-    threads: int = THREADS,
+    executor: Executor | None = None,
 ) -> list[Threshold]:
     """Find the exact threshold of each ratio; the result depends on the scores alone.
 
     Args:
         streams: each gives (tensor number, flat start, scores [chunk], float32 and 0 or more) when
-            called, and again when called again. Different streams run on different threads.
+            called, and again when called again. Different streams run at the same time.
         ratios: shares of all scores, 0 to 1.
         order: take the largest or the smallest scores.
         sample: some scores, drawn evenly, to guess where the thresholds lie; without it there are
             always two passes.
-        threads: streams read at the same time.
+        executor: reads several streams at the same time; by default two threads.
 
     Returns:
         One per ratio, in their order.
@@ -77,10 +76,11 @@ def thresholds(
         ConfigError: a ratio outside 0 to 1.
     """
     guess = likely_windows(sample, ratios, order)
-    found = _counted(streams, guess, threads)
+    crew = executor or Threads()
+    found = _counted(streams, guess, crew)
     places = [place_of(ratio, found.elements) for ratio in ratios]
     while windows := missing_windows(found, places, order):
-        found.fine.refine(_counted(streams, windows, threads).fine)
+        found.fine.refine(_counted(streams, windows, crew).fine)
     return [threshold_at(found, ratio, order) for ratio in ratios]
 
 
@@ -138,14 +138,16 @@ def missing_windows(
     return dict.fromkeys(sorted(b for b in needed if b is not None)[:MOST_BINS], 0)
 
 
-def _counted(streams: Sequence[Stream], windows: Mapping[int, int], threads: int) -> Histogram:
-    def count(stream: Stream) -> Histogram:
+def _counted(
+    streams: Sequence[Stream], windows: Mapping[int, int], executor: Executor
+) -> Histogram:
+    def count(number: int) -> Histogram:
         counted = Histogram(windows)
-        for _, _, scores in stream():
+        for _, _, scores in streams[number]():
             counted.add(scores)
         return counted
 
     total = Histogram(windows)
-    for part in map_in_order(count, streams, threads):
+    for part in executor.map_in_order(count, range(len(streams))):
         total.merge(part)
     return total

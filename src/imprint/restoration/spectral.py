@@ -19,10 +19,10 @@ from scipy import integrate, optimize
 from imprint.checkpoints import Checkpoint
 from imprint.checkpoints.dtypes import FLOATS, Array, Float32, from_float32, to_float32
 from imprint.errors import CheckpointError
+from imprint.executors import Executor
 from imprint.progress import Bar, Silent
 from imprint.restoration.parts import Chunk, Part, chunks
 from imprint.restoration.rules import Rule
-from imprint.restoration.threads import map_in_order
 from imprint.stats.products import one_blas_thread
 
 SMALLEST = 1024  # weights of a matrix below which no noise level is told
@@ -140,7 +140,7 @@ def repairs(
     tuned: Checkpoint,
     parts: Iterable[Part],
     strengths: Sequence[float],
-    workers: int,
+    executor: Executor,
     bar: Bar | None = None,
 ) -> list[Repair]:
     """Decompose the change of every matrix in the region, one matrix per worker at a time.
@@ -148,7 +148,7 @@ def repairs(
     Args:
         base, tuned, parts: what to read.
         strengths: multiples of the threshold.
-        workers: matrices at the same time.
+        executor: works on several matrices at the same time.
         bar: told of weights.
 
     Returns:
@@ -162,7 +162,9 @@ def repairs(
     held, bar = 0, bar or Silent()
     looked = [part for part in parts if piece(part) and _floats(base, tuned, part)]
     with one_blas_thread():
-        every = map_in_order(lambda part: _repairs(base, tuned, part, strengths), looked, workers)
+        every = executor.map_in_order(
+            lambda number: _repairs(base, tuned, looked[number], strengths), range(len(looked))
+        )
         for part, several in zip(looked, every, strict=True):
             for repair in several:
                 size = _bytes(repair.factors)

@@ -14,9 +14,9 @@ import numpy as np
 from imprint.checkpoints import Checkpoint
 from imprint.checkpoints.dtypes import Float32
 from imprint.errors import CheckpointError
+from imprint.executors import Executor
 from imprint.restoration.sites import Group, Site, change
 from imprint.restoration.spectral import matrix_of, threshold
-from imprint.restoration.threads import map_in_order
 from imprint.stats.products import one_blas_thread
 
 Row = dict[str, Any]
@@ -92,7 +92,7 @@ def spectrum_rows(
     tuned: Sequence[Checkpoint],
     groups: Sequence[Group],
     seed: int,
-    threads: int,
+    executor: Executor,
 ) -> list[Row]:
     """Describe the change of every matrix, each beside a shuffle of its entries.
 
@@ -100,7 +100,7 @@ def spectrum_rows(
         base, tuned: the checkpoints.
         groups: what lies in the region; what is no matrix is passed over.
         seed: of the shuffles.
-        threads: matrices at the same time, one in memory for each; no number depends on it.
+        executor: works on several matrices at the same time, one in memory for each.
 
     Returns:
         One row per tuned checkpoint and matrix, the checkpoints in their order: ``tuned`` (its
@@ -120,7 +120,7 @@ def spectrum_rows(
         for matrix in _matrices(site)
     ]
     with one_blas_thread():
-        return list(map_in_order(partial(_row, base, tuned, seed), work, threads))
+        return list(executor.map_in_order(partial(_row, base, tuned, seed), work))
 
 
 def _row(
