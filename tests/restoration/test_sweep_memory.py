@@ -152,6 +152,20 @@ def test_a_merged_adapter_is_what_the_model_holds(tmp_path: Path) -> None:
     assert not torch.equal(loaded.model.state_dict()[name], torch.tensor(before.raw(name)))
 
 
+@pytest.mark.shared
+@pytest.mark.parametrize("tops", [(0.05, 0.6)])
+def test_a_real_pair(shared: Path, tmp_path: Path, tops: tuple[float, ...]) -> None:
+    base, tuned = (shared / "models" / n for n in ("stories260K", "stories260K-gutenberg"))
+    before, after = open_checkpoint(base), open_checkpoint(tuned)
+    loaded = load(tuned, device="cpu")
+    memory = Memory(loaded.model, before, after)
+    made = plan(before, after, RestoreConfig(top=tops))
+    write(made, tmp_path / "out")
+    for at, top in enumerate(tops):
+        memory.become(made.parts, made.rules[at])
+        assert same(dict(loaded.model.state_dict()), state(tmp_path / "out" / f"top-{top}"))
+
+
 def test_a_weight_without_a_place_in_the_model_is_refused(tmp_path: Path) -> None:
     base, other = tiny(tmp_path / "base", layers=2), tiny(tmp_path / "other", layers=1)
     before = open_checkpoint(base)

@@ -9,6 +9,7 @@ from imprint.report import summary as markdown
 from imprint.report.figure import Chart
 from imprint.report.figures import curve, forest
 from imprint.restoration.sweep.result import SweepResult
+from imprint.runs import describe_input
 
 TITLE = "How much of the change to put back"
 FORMATS = {
@@ -25,6 +26,7 @@ SERIES = {
     "tuned": "tuned",
     "base": "base",
 }
+SHORT = {**SERIES, "interpolate": "interpolation", "random": "random", "bottom": "other end"}
 SHOWN = ["point", "region", "top", "seed", "score", "low", "high", "retained", "change_norm"]
 
 
@@ -99,16 +101,23 @@ def _line(rows: pl.DataFrame, role: str, at: pl.Series) -> pl.DataFrame:
 
 
 def _forest(rows: pl.DataFrame) -> Chart:
-    named = pl.col("role").replace_strict(SERIES)
-    seed = pl.when(pl.col("role") == "random").then(pl.format(", seed {}", "seed"))
-    label = pl.when(pl.col("role").is_in(["tuned", "base"])).then(named)
+    reference = pl.col("role").is_in(["tuned", "base"])
+    named = pl.col("role").replace_strict(SHORT)
+    random = pl.col("role") == "random"
+    share = pl.when(pl.col("top") < 1).then(pl.format(" {}", "top")).otherwise(pl.lit(""))
     drawn = rows.select(
-        label=label.otherwise(pl.format("{}, top {}{}", named, "top", seed.otherwise(pl.lit("")))),
+        label=pl.when(reference)
+        .then(named)
+        .when(random)
+        .then(pl.format("{} {}{}", named, "seed", share))
+        .otherwise(pl.format("{}{}", named, share)),
         estimate="score",
         low="low",
         high="high",
-        group="region",
-    ).sort("group", maintain_order=True)
+        group=pl.when(reference).then(pl.lit("")).otherwise("region"),
+    )
+    order = pl.Enum(drawn["group"].unique(maintain_order=True))
+    drawn = drawn.sort(pl.col("group").cast(order), maintain_order=True)
     return forest(drawn, title="Dev score", domain=_span(drawn), zero=None)
 
 
@@ -167,9 +176,11 @@ def _method(page: Page, result: SweepResult) -> None:
         "their number. The intervals say nothing about other trainings of the same model.",
     )
     settings = result.data["settings"]
-    section.facts(
-        {**settings["sweep"]["restore"], **settings["evaluation"], "axis": result.data["axis"]}
-    )
+    restored = dict(settings["sweep"]["restore"])
+    if not restored["compat"]:
+        del restored["dtype"]
+    model = {"axis": result.data["axis"], "model in": settings["sweep"]["dtype"] or "stored type"}
+    section.facts({**restored, **settings["evaluation"], **model})
     manifest = result.notes.get("manifest")
     section = page.section("Manifest")
     if manifest is None:
@@ -178,4 +189,4 @@ def _method(page: Page, result: SweepResult) -> None:
     section.facts({"fingerprint": manifest["fingerprint"], **manifest["versions"]})
     section.code(" ".join(map(str, manifest["command"])))
     for entry in manifest["inputs"][:50]:
-        section.text(f"{entry['path']}: {entry['bytes']:,} bytes, sha256 {entry['sha256']}")
+        section.text(describe_input(entry))
