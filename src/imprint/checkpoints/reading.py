@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 
@@ -25,15 +27,25 @@ def read_values(info: TensorInfo, start: int = 0, stop: int | None = None) -> Ar
     """
     dtype = STORAGE[info.dtype]
     stop = info.elements if stop is None else stop
+    found = np.empty(stop - start, dtype)
     try:
-        found: Array = np.fromfile(
-            info.file, dtype, count=stop - start, offset=info.start + start * dtype.itemsize
-        )
+        if _fill(info.file, found, info.start + start * dtype.itemsize):
+            return found
     except OSError as failed:
         raise CheckpointError(f"cannot be read: {failed.strerror}", where=info.where) from failed
-    if len(found) != stop - start:
-        raise CheckpointError("ends before its data", where=info.where, remedy=AGAIN)
-    return found
+    raise CheckpointError("ends before its data", where=info.where, remedy=AGAIN)
+
+
+def _fill(file: Path, values: Array, offset: int) -> bool:
+    """Read into an array from a place in a file; whether the file is long enough."""
+    left = values.view(np.uint8).data
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        while left and (count := os.preadv(handle, [left], offset)):
+            left, offset = left[count:], offset + count
+    finally:
+        os.close(handle)
+    return not left
 
 
 def map_values(info: TensorInfo) -> Array:
