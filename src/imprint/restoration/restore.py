@@ -75,7 +75,7 @@ class Plan:
     @cached_property
     def parents(self) -> dict[str, list[dict[str, Any]]]:
         """What tells the files of both parents apart from others, wherever they lie."""
-        return {side: _identity(c) for side, c in (("base", self.base), ("tuned", self.tuned))}
+        return {side: parent_files(c) for side, c in (("base", self.base), ("tuned", self.tuned))}
 
     @cached_property
     def held(self) -> dict[str, list[Part]]:
@@ -167,6 +167,12 @@ class Plan:
                 detail = f"top {ratio:g} is more than what changed: {spare:,} of it did not"
                 found.append(Finding("more_than_changed", detail, count=spare))
         return found
+
+
+def parent_files(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    """Tell a checkpoint's files apart from others, wherever they lie."""
+    found = (file_identity(path) for path in weight_files(checkpoint))
+    return [{**entry, "path": Path(entry["path"]).name} for entry in found]
 
 
 def survey(
@@ -350,11 +356,6 @@ def _facts(plan: Plan, at: int) -> dict[str, Any]:
 
 def _hashes(plan: Plan) -> dict[str, str]:
     return {"base": weights_hash(plan.base), "tuned": weights_hash(plan.tuned)}
-
-
-def _identity(checkpoint: Checkpoint) -> list[dict[str, Any]]:
-    found = (file_identity(path) for path in weight_files(checkpoint))
-    return [{**entry, "path": Path(entry["path"]).name} for entry in found]
 
 
 def _scorer(

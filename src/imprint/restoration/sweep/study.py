@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from imprint.checkpoints import Checkpoint, open_checkpoint, weights_hash
+from imprint.checkpoints import Checkpoint, open_checkpoint
 from imprint.errors import DataError, require
 from imprint.findings import Finding
 from imprint.models import Loaded, load
 from imprint.progress import Bar, Silent, progress
+from imprint.restoration.restore import parent_files, refuse_targets, write
 from imprint.restoration.restore import plan as plan_restoration
-from imprint.restoration.restore import refuse_targets, write
 from imprint.restoration.sweep.config import (
     SPLITS,
     Evaluation,
@@ -72,9 +72,13 @@ class Inputs:
         return {
             "sweep": self.config.settings(),
             "evaluation": settings_of(self.evaluation),
-            "parents": {"base": weights_hash(self.base), "tuned": weights_hash(self.tuned)},
+            "parents": {side: parent_files(c) for side, c in self._sides},
             "computed_by": {n: str(require(n, "models").__version__) for n in COMPUTING},
         }
+
+    @property
+    def _sides(self) -> tuple[tuple[str, Checkpoint], ...]:
+        return ("base", self.base), ("tuned", self.tuned)
 
     @property
     def files(self) -> list[Path]:
