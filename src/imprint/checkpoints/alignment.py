@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from imprint.checkpoints.checkpoint import Checkpoint
+from imprint.checkpoints.dtypes import FLOATS
 from imprint.checkpoints.fusion import CONVERT, interleaved, slices
 from imprint.checkpoints.header import TensorInfo
 from imprint.checkpoints.names import by_plain_name, plain, rename_all
@@ -192,6 +193,7 @@ class _Work:
             self.pairs.append(Pair(piece.part, other.tensors[piece.part].shape, *spans))
 
     def _pair(self, base: TensorInfo, tuned: TensorInfo) -> None:
+        _refuse_packed(base, tuned)
         shape = base.shape
         if base.shape != tuned.shape:
             _refuse_other_shape(base, tuned)
@@ -202,6 +204,18 @@ class _Work:
         count = base.elements if shape == base.shape else tuned.elements
         spans = (Span(base.name, 0, count), Span(tuned.name, 0, count))
         self.pairs.append(Pair(tuned.name, shape, *spans))
+
+
+def _refuse_packed(base: TensorInfo, tuned: TensorInfo) -> None:
+    """Refuse integers that stand for packed weights, or meet floats; others are constants."""
+    for info, other in ((base, tuned), (tuned, base)):
+        if info.dtype not in FLOATS and (info.name.endswith(".weight") or other.dtype in FLOATS):
+            raise CheckpointError(
+                f"is stored as {info.dtype}, {other.name!r} of the other checkpoint as "
+                f"{other.dtype}; weights are floating-point numbers",
+                where=info.where,
+                remedy="if it is quantised, use the checkpoint it was quantised from.",
+            )
 
 
 def _refuse_other_shape(base: TensorInfo, tuned: TensorInfo) -> None:

@@ -61,7 +61,7 @@ The same facts stand in `imprint.json`.
 def _named(reference: Reference) -> str:
     """Name a repository as the Hub does, and a local folder by its own name only."""
     local = Path(reference.source)
-    if local.exists() or not REPOSITORY.fullmatch(reference.source):
+    if local.is_dir() or not REPOSITORY.fullmatch(reference.source):
         return local.resolve().name
     return reference.source
 

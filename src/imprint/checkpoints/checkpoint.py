@@ -172,8 +172,10 @@ class Checkpoint:
                 return
         wrong = np.flatnonzero(~np.isfinite(chunk))
         if len(wrong):  # a sum may also overflow on finite values
+            rounded = " in float32" if self.info(name).dtype == "F64" else ""
             raise CheckpointError(
-                f"holds {chunk.reshape(-1)[wrong[0]]} at flat index {start + int(wrong[0])} "
+                f"holds {chunk.reshape(-1)[wrong[0]]}{rounded} "
+                f"at flat index {start + int(wrong[0])} "
                 f"({len(wrong)} such values in {chunk.size} looked at)",
                 where=self.info(name).where,
                 remedy="the training diverged or the file is damaged; use another checkpoint.",

@@ -41,6 +41,8 @@ FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 def to_float32(values: Array, dtype: str) -> Float32:
     """Give the values as float32: exact for every float type of 32 bits or fewer.
 
+    A float64 beyond float32's range becomes infinite.
+
     Args:
         values: any shape, in the storage type of ``dtype``.
         dtype: a name of ``STORAGE``.
@@ -53,7 +55,8 @@ def to_float32(values: Array, dtype: str) -> Float32:
         return widened
     if dtype.startswith("F8"):
         return np.asarray(float8_values(dtype)[values])
-    return values.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # a float64 may be too large
+        return values.astype(np.float32, copy=False)
 
 
 def from_float32(values: Float32, dtype: str) -> Array:

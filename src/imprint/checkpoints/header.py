@@ -121,6 +121,7 @@ def _parse(raw: bytes, file: Path) -> dict[str, Any]:
 
     try:
         entries = json.loads(raw.decode("utf-8"), object_pairs_hook=once)
+        _refuse_half_characters(entries)
     except (ValueError, RecursionError) as failed:
         raise CheckpointError(
             f"its header is not JSON: {failed}", where=str(file), remedy=AGAIN
@@ -128,6 +129,11 @@ def _parse(raw: bytes, file: Path) -> dict[str, Any]:
     if not isinstance(entries, dict):
         raise CheckpointError("its header is not a JSON object", where=str(file), remedy=AGAIN)
     return entries
+
+
+def _refuse_half_characters(entries: object) -> None:
+    """Refuse an escape like ``\\ud800`` alone, which is no character and cannot be written."""
+    json.dumps(entries, ensure_ascii=False).encode()
 
 
 def _metadata(entry: Any, file: Path) -> dict[str, str]:
@@ -149,15 +155,16 @@ def _tensor(name: str, entry: Any, file: Path, data: int) -> TensorInfo:
             "its entry does not hold dtype, shape and data_offsets", where=where, remedy=AGAIN
         )
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if dtype not in STORAGE:
+    if not isinstance(dtype, str) or dtype not in STORAGE:
         raise CheckpointError(
             f"has the type {dtype!r}, which imprint does not read",
             where=where,
             remedy=f"save it as one of {', '.join(STORAGE)}.",
         )
-    if not _counts(shape) or not _counts(offsets) or len(offsets) != 2:
+    if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or _too_large(shape):
         raise CheckpointError(
-            f"shape {shape!r} or data_offsets {offsets!r} are not whole numbers from 0",
+            f"shape {_short(shape)} or data_offsets {_short(offsets)} are not whole numbers "
+            "from 0, or are larger than any file",
             where=where,
             remedy=AGAIN,
         )
@@ -175,6 +182,16 @@ def _tensor(name: str, entry: Any, file: Path, data: int) -> TensorInfo:
 
 def _counts(value: Any) -> bool:
     return isinstance(value, list) and all(type(v) is int and v >= 0 for v in value)
+
+
+def _too_large(shape: list[int]) -> bool:
+    """Whether a size overflows although there are no values: numpy multiplies the others."""
+    return math.prod(max(n, 1) for n in shape) >= 1 << 60
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 200 else f"{text[:200]}…"
 
 
 def _refuse_holes(infos: list[TensorInfo], data: int, size: int, file: Path) -> None:

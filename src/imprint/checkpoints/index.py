@@ -7,6 +7,7 @@ Layouts of training frameworks and of quantisers are refused by name, with the w
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -120,8 +121,13 @@ def read_object(file: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            "is missing", where=str(file), remedy="copy or download it beside the weights."
+        ) from None
     except (OSError, ValueError, RecursionError) as failed:
-        raise CheckpointError(f"cannot be read: {failed}", where=str(file), remedy=AGAIN) from None
+        said = failed.strerror if isinstance(failed, OSError) else failed
+        raise CheckpointError(f"cannot be read: {said}", where=str(file), remedy=AGAIN) from None
     if not isinstance(found, dict):
         raise CheckpointError("is not a JSON object", where=str(file), remedy=AGAIN)
     return found
@@ -136,7 +142,7 @@ def _sharded(folder: Path, file: Path) -> Index:
     mapped = _weight_map(index, file)
     shards = sorted(set(mapped.values()))
     for shard in shards:
-        if not (folder / shard).is_file():
+        if not os.path.isfile(folder / shard):  # noqa: PTH113 - false for a name too long
             lost = next(name for name, at in mapped.items() if at == shard)
             raise CheckpointError(
                 f"the shard {shard!r} is missing (it holds {lost!r})",
@@ -202,6 +208,13 @@ def _refuse_disagreement(mapped: dict[str, str], headers: dict[str, Header], fil
 
 
 def _nothing(folder: Path) -> CheckpointError:
+    lost = [name for name in (SINGLE, SHARDED, BIN, BIN_SHARDED) if (folder / name).is_symlink()]
+    if lost:
+        return CheckpointError(
+            f"its {lost[0]} is a link to a file that is not there",
+            where=str(folder),
+            remedy="download it again, or copy the file itself.",
+        )
     for pattern, (what, remedy) in FOREIGN.items():
         if any(folder.glob(pattern)):
             return CheckpointError(f"holds {what}", where=str(folder), remedy=remedy)

@@ -42,20 +42,31 @@ def block_scales(
         raise CheckpointError(
             f"holds weights quantised by {method}, which cannot be compared or repaired",
             where=str(folder),
-            remedy=REMEDIES.get(method.split()[0], ORIGINAL),
+            remedy=REMEDIES.get(method.partition(" ")[0], ORIGINAL),
         )
     scales = {name.removesuffix(SCALE): name for name in stored if name.endswith(SCALE)}
-    block = block_shape(config)
+    block = block_shape(config, folder)
     for weight, scale in scales.items():
         _refuse_misfit(stored, weight, scale, block)
     _refuse_unscaled(method, stored, scales)
     return scales
 
 
-def block_shape(config: Mapping[str, Any]) -> tuple[int, int]:
-    """Give rows and columns of the block that one scale covers."""
+def block_shape(config: Mapping[str, Any], folder: Path | None = None) -> tuple[int, int]:
+    """Give rows and columns of the block that one scale covers.
+
+    Raises:
+        CheckpointError: the config names something else than two sizes.
+    """
     shape = _settings(config).get("weight_block_size") or BLOCK
-    return int(shape[0]), int(shape[1])
+    sizes = list(shape) if isinstance(shape, (list, tuple)) else []
+    if len(sizes) != 2 or not all(type(size) is int and size > 0 for size in sizes):
+        raise CheckpointError(
+            f"weight_block_size is {shape!r}, not two whole numbers from 1",
+            where=f"{(folder or Path()) / 'config.json'}, quantization_config",
+            remedy="dequantise the checkpoint with transformers and save it.",
+        )
+    return sizes[0], sizes[1]
 
 
 def dequantise(
@@ -90,7 +101,7 @@ def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def _method(config: Mapping[str, Any], stored: Iterable[str]) -> str | None:
     settings = _settings(config)
     if settings:
-        return str(settings.get("quant_method", "an unnamed method")).lower()
+        return str(settings.get("quant_method") or "an unnamed method").lower()
     names = list(stored)
     for ending, method in SIGNS.items():
         if any(name.endswith(ending) for name in names):

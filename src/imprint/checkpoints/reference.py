@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def parse_reference(text: str) -> Reference:
         ConfigError: the text is empty or fits no form, or two readings of it both exist on disk.
     """
     readings = list(_readings(text))
-    local = [reading for reading in readings if Path(reading.source).exists()]
+    local = [reading for reading in readings if _exists(reading.source)]
     whole = [r for r in local if r.revision is None and _adapter_stands(r)]
     if len(whole) > 1:
         shown = " and ".join(f"({', '.join(_parts(r))})" for r in whole)
@@ -73,7 +74,7 @@ def locate(reference: Reference) -> Path:
         CheckpointError: the path is no folder, or the repository cannot be had.
     """
     path = Path(reference.source)
-    if path.is_dir():
+    if _exists(reference.source) and path.is_dir():
         if reference.revision is not None:
             raise CheckpointError(
                 f"is a local folder and has no revision {reference.revision!r}",
@@ -81,9 +82,13 @@ def locate(reference: Reference) -> Path:
                 remedy="leave the revision out.",
             )
         return path
-    if path.exists():
+    if _exists(reference.source):
         raise CheckpointError("is a file", where=str(path), remedy="name the folder that holds it.")
     return _snapshot(reference)
+
+
+def _exists(path: str) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 - a name too long for a path is no error here
 
 
 def _readings(text: str) -> Iterator[Reference]:
@@ -108,15 +113,15 @@ def _adapters(text: str) -> Iterator[Reference]:
     if not text:
         return
     name, at, revision = text.rpartition("@")
-    if Path(text).exists() or not at:
+    if _exists(text) or not at:
         yield Reference(text)
-    if name and revision and not (Path(text).exists() and not Path(name).exists()):
+    if name and revision and not (_exists(text) and not _exists(name)):
         yield Reference(name, revision)
 
 
 def _adapter_stands(reading: Reference) -> bool:
     return reading.adapter is None or (
-        reading.adapter.revision is None and Path(reading.adapter.source).exists()
+        reading.adapter.revision is None and _exists(reading.adapter.source)
     )
 
 

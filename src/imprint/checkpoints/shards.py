@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imprint.checkpoints.blocks import blocks, bytes_of
+from imprint.checkpoints.blocks import bytes_of, finite_blocks
 from imprint.checkpoints.checkpoint import Checkpoint
 from imprint.checkpoints.dtypes import STORAGE, Array
 from imprint.checkpoints.header import TensorInfo
@@ -186,7 +186,7 @@ def _fill(file: int, slot: Slot, like: Checkpoint, value: Value) -> None:
     info = like.stored[slot.name]
     at, end, dtype = slot.at, slot.at + info.bytes, STORAGE[info.dtype]
     if value is None:
-        for block in blocks(like, slot.name):
+        for block in finite_blocks(like, slot.name):
             at = _put(file, block, at)
     for piece in _pieces(value):
         if piece.dtype != dtype or at + piece.nbytes > end:

@@ -96,5 +96,7 @@ def _copies(index: Index, embedding: str, head: str, must: bool) -> bool:
 
 
 def _has_head(config: Mapping[str, Any]) -> bool:
-    named = config.get("architectures") or []
-    return not named or any(str(name).endswith(HEADED) for name in named)
+    named = config.get("architectures")
+    if not isinstance(named, list) or not named:
+        return True
+    return any(str(name).endswith(HEADED) for name in named)

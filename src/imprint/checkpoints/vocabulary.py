@@ -17,13 +17,22 @@ def compare_tokenizers(base: Mapping[str, Path], tuned: Mapping[str, Path]) -> l
         base, tuned: carried files by name.
 
     Returns:
-        A finding where an id stands for different tokens, or the merges differ; nothing where the
-        tokenizers agree on the ids that both have.
+        A finding where an id stands for different tokens, the merges differ, or a file is laid out
+        in another way than is known; nothing where the tokenizers agree on the ids that both have.
     """
     name = "tokenizer.json"
     if name not in base or name not in tuned:
         return []
     one, other = read_object(base[name]), read_object(tuned[name])
+    try:
+        return _differences(one, other)
+    except (AttributeError, IndexError, KeyError, TypeError):
+        # no reason to refuse the weights, which can be read all the same
+        detail = f"whether token ids agree is not known: {name} is laid out in an unknown way"
+        return [Finding("tokenizers_unknown", detail)]
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Finding]:
     tokens, others = _tokens(one), _tokens(other)
     moved = [i for i in tokens.keys() & others.keys() if tokens[i] != others[i]]
     if moved:

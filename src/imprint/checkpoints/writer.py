@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,10 @@ def write_checkpoint(
         _write_beside(part, shards, like, {**(extra or {}), "README.md": card})
         _write_record(part, record or {}, work)
         _publish(part, out)
+    except CheckpointError:
+        with suppress(OSError):  # stays where it holds finished shards
+            part.rmdir()
+        raise
     except OSError as failed:
         raise DataError(
             f"cannot be written: {failed.strerror or failed}",

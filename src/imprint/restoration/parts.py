@@ -12,7 +12,7 @@ import numpy as np
 from imprint.checkpoints import Alignment, Checkpoint, Merged, Pair, place, select
 from imprint.checkpoints.checkpoint import CHUNK
 from imprint.checkpoints.dtypes import FLOATS, STORAGE, Array, Float32, from_float32, to_float32
-from imprint.errors import CheckpointError
+from imprint.errors import CheckpointError, ConfigError
 
 Scope = Literal["global", "layer", "module", "tensor"]
 Read = Callable[[int, int], Array]
@@ -76,6 +76,11 @@ def parts_of(
     chosen = set(select(region, [pair.name for pair in alignment.pairs], compat=compat))
     key = order or natural
     pairs = sorted((p for p in alignment.pairs if p.name in chosen), key=lambda p: key(p.name))
+    if not any(pair.elements for pair in pairs):
+        raise ConfigError(
+            f"the {len(pairs)} tensors in the region {region!r} hold no values",
+            remedy="name another --region; are the checkpoints whole?",
+        )
     return tuple(Part(n, pair, _group(pair.name, scope)) for n, pair in enumerate(pairs))
 
 

@@ -103,8 +103,9 @@ def _whole(chunk: Chunk, *, back: bool) -> tuple[Array, int]:
 def _moved(chunk: Chunk, weight: np.float32, tuned: Checkpoint) -> Array:
     name = chunk.part.pair.tuned.name
     dtype = tuned.info(name).dtype
-    change = chunk.tuned - chunk.base
-    values: Float32 = chunk.base + weight * change
+    with np.errstate(over="ignore"):  # refused below
+        change = chunk.tuned - chunk.base
+        values: Float32 = chunk.base + weight * change
     moved = from_float32(values, dtype)
     tuned.refuse_not_finite(name, to_float32(moved, dtype))
     return np.where(change == 0, chunk.stored, moved)
