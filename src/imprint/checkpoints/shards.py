@@ -23,6 +23,7 @@ from imprint.progress import Bar
 
 Value = Array | Iterable[Array] | None
 Tensors = Callable[[str], Value]
+WRITTEN = 1 << 20  # bytes written at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +206,22 @@ def _fill(file: int, slot: Slot, like: Checkpoint, value: Value) -> None:
 def _pieces(value: Value) -> Iterable[Array]:
     if value is None:
         return ()
-    return (value,) if isinstance(value, np.ndarray) else value
+    return (value,) if isinstance(value, np.ndarray) else _gathered(value)
+
+
+def _gathered(pieces: Iterable[Array]) -> Iterator[Array]:
+    """Join small pieces: a large write costs the kernel less than many small ones."""
+    held: list[Array] = []
+    for piece in pieces:
+        if held and piece.dtype != held[0].dtype:
+            yield np.concatenate(held)
+            held = []
+        held.append(piece.reshape(-1))
+        if sum(one.nbytes for one in held) >= WRITTEN:
+            yield np.concatenate(held)
+            held = []
+    if held:
+        yield np.concatenate(held)
 
 
 def _put(file: int, data: memoryview, at: int) -> int:
