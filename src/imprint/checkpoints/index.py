@@ -89,14 +89,13 @@ def read_index(folder: Path) -> Index:
     Raises:
         CheckpointError: no weights, damaged ones, or a layout that is not read, each by name.
     """
-    one, many = folder / SINGLE, folder / SHARDED
-    if one.exists() and many.exists():
-        raise CheckpointError(
-            f"holds both {SINGLE} and {SHARDED}, which may be different weights",
-            where=str(folder),
-            remedy="remove the one that is not meant.",
-        )
     for single, sharded in ((SINGLE, SHARDED), (BIN, BIN_SHARDED)):
+        if (folder / single).exists() and (folder / sharded).exists():
+            raise CheckpointError(
+                f"holds both {single} and {sharded}, which may be different weights",
+                where=str(folder),
+                remedy="remove the one that is not meant.",
+            )
         if (folder / sharded).exists():
             return _sharded(folder, folder / sharded)
         if (folder / single).exists():
