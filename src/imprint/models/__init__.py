@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
+from imprint.models.engine import (
+    Engine,
+    Generated,
+    Identity,
+    Likelihood,
+    OptionScores,
+    Question,
+)
 from imprint.models.load import Dtype, Loaded, load
+from imprint.models.local import LocalEngine
 from imprint.models.loss import text_scores
+from imprint.models.prompting import Prompter, Prompting, prompter
 
-__all__ = ["Dtype", "Loaded", "load", "text_scores"]
+__all__ = [
+    "Dtype",
+    "Engine",
+    "Generated",
+    "Identity",
+    "Likelihood",
+    "Loaded",
+    "LocalEngine",
+    "OptionScores",
+    "Prompter",
+    "Prompting",
+    "Question",
+    "load",
+    "prompter",
+    "text_scores",
+]

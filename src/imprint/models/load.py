@@ -23,17 +23,19 @@ class Loaded:
         model: a ``transformers`` causal language model in evaluation mode.
         tokenizer: its tokenizer, ``None`` where the folder has none.
         folder: where both came from.
+        reference: how the user named it, where that was not by folder.
     """
 
     model: Any
     tokenizer: Any
     folder: Path
+    reference: str | None = None
 
     @property
     def context(self) -> int | None:
         """The most tokens that the model reads at once, where its config tells."""
         config = self.model.config.get_text_config()
-        for name in ("max_position_embeddings", "n_positions"):
+        for name in ("n_positions", "max_position_embeddings", "n_ctx"):
             found = getattr(config, name, None)
             if isinstance(found, int) and found > 0:
                 return found

@@ -1,0 +1,187 @@
+"""A Hugging Face model in this process, as an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from imprint.errors import DataError, require
+from imprint.models.batching import Batcher
+from imprint.models.engine import Generated, Identity, Likelihood, OptionScores, Question
+from imprint.models.load import Loaded
+from imprint.models.plain import score
+from imprint.models.requests import Encoder, Request
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """A loaded model that answers as an ``Engine`` does.
+
+    Attributes:
+        loaded: model and tokenizer.
+        max_length: tokens that the model reads at once; by default what its config tells.
+        batcher: how requests are put together; it remembers when memory was short.
+        quiet: say nothing on stderr.
+    """
+
+    loaded: Loaded
+    max_length: int | None = None
+    batcher: Batcher = field(default_factory=Batcher)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Turns texts into tokens."""
+        return Encoder(self.loaded, self.max_length)
+
+    @property
+    def identity(self) -> Identity:
+        """What answers."""
+        return Identity(
+            engine="hf",
+            model=str(self.loaded.reference or self.loaded.folder),
+            dtype=str(self.loaded.model.dtype).removeprefix("torch."),
+            device=str(self.loaded.device),
+            versions={name: version(name) for name in ("torch", "transformers")},
+        )
+
+    @property
+    def context(self) -> int:
+        """The most tokens that the model reads at once."""
+        return self.encoder.limit
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return self.loaded.tokenizer
+
+    def loglikelihoods(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
+        """Score each continuation after its context; a context may be empty.
+
+        Raises:
+            DataError: there is no tokenizer, or a continuation has no token, or too many.
+        """
+        return score(self.loaded, [self._request(*texts) for texts in requests], self.batcher)
+
+    def choices(self, questions: Sequence[Question]) -> Iterator[OptionScores]:
+        """Score the options of each question, in order.
+
+        Raises:
+            DataError: there is no tokenizer, or an option has no token, or too many.
+        """
+        for question in questions:
+            found = self.loglikelihoods([(question.context, text) for text in question.options])
+            after = question.unconditional
+            plain = None
+            if after is not None:
+                plain = self.loglikelihoods([(after, text) for text in question.options])
+            yield OptionScores(
+                logprobs=tuple(one.logprob for one in found),
+                tokens=tuple(one.tokens for one in found),
+                greedy=tuple(one.greedy for one in found),
+                unconditional=tuple(one.logprob for one in plain) if plain else None,
+                cut=max(one.cut for one in found),
+            )
+
+    def rolling(self, texts: Sequence[str]) -> list[Likelihood]:
+        """Score whole texts, each token once, a long one in windows (lm-eval's, see ``windows``).
+
+        Raises:
+            DataError: there is no tokenizer, or a text is empty.
+        """
+        pieces = [(n, piece) for n, text in enumerate(texts) for piece in self._windows(text, n)]
+        found = score(self.loaded, [piece for _, piece in pieces], self.batcher)
+        sums = [Likelihood(0.0, True, 0) for _ in texts]
+        for (n, _), one in zip(pieces, found, strict=True):
+            sums[n] = Likelihood(
+                sums[n].logprob + one.logprob,
+                sums[n].greedy and one.greedy,
+                sums[n].tokens + one.tokens,
+            )
+        return sums
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        max_new_tokens: int = 32,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+    ) -> Iterator[Generated]:
+        """Continue each prompt ``n`` times, in order of prompt and sample; 0 is greedy.
+
+        Draws depend on seed, prompt and its position alone. A prompt that leaves no room for the
+        new tokens is cut from the left.
+        """
+        torch = require("torch", "models")
+        for number, prompt in enumerate(prompts):
+            ids = self.encoder.encode(prompt) or [self.encoder.prefix]
+            ids = ids[-max(1, self.context - max_new_tokens) :]
+            with torch.random.fork_rng(), torch.inference_mode():
+                torch.manual_seed(int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
+                written = self.loaded.model.generate(
+                    input_ids=torch.tensor([ids], device=self.loaded.device),
+                    attention_mask=torch.ones((1, len(ids)), device=self.loaded.device).long(),
+                    do_sample=temperature > 0,
+                    temperature=temperature if temperature > 0 else None,
+                    top_p=None,
+                    top_k=None,
+                    num_return_sequences=n if temperature > 0 else 1,
+                    max_new_tokens=max_new_tokens,
+                    pad_token_id=self.encoder.prefix,
+                )[:, len(ids) :]
+            rows = written.tolist()
+            for sample in range(n):
+                yield self._generated(number, sample, rows[sample % len(rows)], stop)
+
+    def _request(self, context: str, continuation: str) -> Request:
+        return self.encoder.request(*self.encoder.pair(context, continuation))
+
+    def _windows(self, text: str, number: int) -> list[Request]:
+        ids = self.encoder.encode(text)
+        if not ids:
+            raise DataError("the text has no token", where=f"text {number + 1}")
+        return windows(ids, self.encoder.prefix, self.context)
+
+    def _generated(
+        self, prompt: int, sample: int, ids: list[int], stop: Sequence[str]
+    ) -> Generated:
+        ends = self._ends()
+        length = next((at for at, token in enumerate(ids) if token in ends), len(ids))
+        ended = "end" if length < len(ids) else "length"
+        text = str(self.tokenizer.decode(ids[:length], skip_special_tokens=True))
+        first = min((text.find(mark) for mark in stop if mark in text), default=-1)
+        if first >= 0:
+            text, ended = text[:first], "stop"
+        return Generated(prompt, sample, text, min(length + 1, len(ids)), ended)  # type: ignore[arg-type]
+
+    def _ends(self) -> set[int]:
+        told = self.loaded.model.generation_config.eos_token_id
+        ids = told if isinstance(told, list) else [told]
+        return {int(one) for one in (*ids, self.tokenizer.eos_token_id) if one is not None}
+
+
+def windows(ids: Sequence[int], prefix: int, limit: int) -> list[Request]:
+    """Cut a text so that each token is predicted once, the last window with all context there is.
+
+    The windows are those of lm-eval (``get_rolling_token_windows`` with a context of one token):
+    all but the last begin where the one before ended; the last reaches back to be as long.
+
+    >>> [one.ids for one in windows([1, 2, 3, 4, 5], 0, 4)]
+    [(0, 1, 2, 3), (1, 2, 3, 4)]
+    >>> [one.targets for one in windows([1, 2, 3, 4, 5], 0, 4)]
+    [(1, 2, 3, 4), (5,)]
+    """
+    whole = [prefix, *ids]
+    found = []
+    for at in range(0, len(ids), limit):
+        end = min(at + limit, len(ids))
+        begin = 0 if at == 0 else end - limit
+        found.append(Request(tuple(whole[begin:end]), tuple(ids[at:end])))
+    return found
