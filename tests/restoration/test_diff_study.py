@@ -13,7 +13,7 @@ import pytest
 from imprint.checkpoints import open_checkpoint, select
 from imprint.checkpoints.dtypes import from_float32, to_float32
 from imprint.errors import CheckpointError, ConfigError
-from imprint.restoration import concentration
+from imprint.restoration import counting
 from imprint.restoration import diff as module
 from imprint.restoration.config import RATIOS, DiffConfig
 from imprint.restoration.diff import diff
@@ -109,10 +109,10 @@ def test_enrichment_equals_a_count_of_the_mask(pair):
 
 def test_chunks_threads_and_samples_change_nothing(pair, monkeypatch):
     expected = diff(*pair, QUIET).data
-    monkeypatch.setattr(concentration, "BATCH", 1)
+    monkeypatch.setattr(counting, "BATCH", 1)
     small = diff(*pair, replace(QUIET, workers=1)).data
     monkeypatch.setattr(
-        module, "likely_windows", lambda *_: {}
+        counting, "likely_windows", lambda *_: {}
     )  # every threshold is missed at first
     missed = diff(*pair, replace(QUIET, workers=1)).data
     for other in (small, missed):
@@ -180,7 +180,7 @@ def test_not_finite_weights_are_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"ratios": ()}, {"ratios": (0.0,)}, {"ratios": (1.5,)}, {"eps": 0.0}, {"seed": -1}]
+    "wrong", [{"top": ()}, {"top": (0.0,)}, {"top": (1.5,)}, {"eps": 0.0}, {"seed": -1}]
 )
 def test_settings_that_make_no_sense(wrong):
     with pytest.raises(ConfigError):

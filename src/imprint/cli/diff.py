@@ -18,6 +18,7 @@ def diff(
     region: str = "transformer",
     enrichment_at: float = 0.2,
     rename: Annotated[list[str] | None, Parameter(negative="")] = None,
+    spectrum: Annotated[bool, Parameter(negative="")] = False,
     out: Path | None = None,
     seed: int = 0,
     executor: Literal["threads", "ray"] = "threads",
@@ -39,6 +40,8 @@ def diff(
 
       imprint diff base-model trainer-output --region mlp --json
 
+      imprint diff base-model tuned-model --region q --spectrum
+
       imprint diff org/base@main base-model+lora-adapter --top 0.01,0.1 --out runs/diff
 
     Parameters
@@ -46,7 +49,8 @@ def diff(
     base
         The checkpoint before, as PATH_OR_REPO[@REVISION][+ADAPTER[@REVISION]].
     tuned
-        Checkpoints after; a folder of a Trainer stands for its checkpoint-N in order of steps.
+        Checkpoints after; a folder of a Trainer stands for its checkpoint-N in order of steps, and
+        then for the weights in itself.
     top
         Shares of the weights, with commas; default 0.01,0.03,0.05,0.1,0.2,0.4,0.6.
     eps
@@ -58,8 +62,11 @@ def diff(
         The share at which modules and layers are compared.
     rename
         REGEX=NEW, from tuned names to those of the base; may repeat.
+    spectrum
+        Also decompose the change of every matrix, beside a shuffle of it: how many directions it
+        has. This takes far longer than all the rest; --dry-run says how many matrices there are.
     out
-        Run folder; default imprint-runs/diff.
+        Run folder; default imprint-runs/diff. A run that was cut short goes on from there.
     seed
         Seed of the permutations.
     executor
@@ -83,11 +90,12 @@ def diff(
     if not tuned:
         raise ConfigError("no tuned checkpoint is named", remedy="imprint diff BASE TUNED.")
     config = DiffConfig(
-        ratios=_ratios(top) if top is not None else RATIOS,
+        top=_ratios(top) if top is not None else RATIOS,
         eps=eps,
         region=region,
         enrichment_at=enrichment_at,
         rename=tuple(map(_rename, rename or ())),
+        spectrum=spectrum,
         seed=seed,
         **({} if workers is None else {"workers": workers}),
         quiet=quiet,
@@ -99,7 +107,7 @@ def diff(
         return
     run = open_run(inputs, config, target)
     with crew(executor, config.workers) as many:
-        result = analyse(inputs, config, many)
+        result = analyse(inputs, config, many, unit=run.unit)
     write(run, result)
     for finding in result.findings:
         if finding.level != "info":
@@ -112,7 +120,7 @@ def _ratios(text: str) -> tuple[float, ...]:
     from imprint.errors import ConfigError
 
     try:
-        return tuple(dict.fromkeys(float(piece) for piece in text.split(",")))
+        return tuple(float(piece) for piece in text.split(","))
     except ValueError:
         raise ConfigError(
             f"--top {text!r} is no list of ratios", remedy="write --top 0.01,0.2."

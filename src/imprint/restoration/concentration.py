@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,13 +14,11 @@ from imprint.restoration.config import DiffConfig
 from imprint.restoration.histogram import Histogram, Totals, values
 from imprint.restoration.kernels import Float64, Int64
 from imprint.restoration.nulls import Pairing, pairing
-from imprint.restoration.scores import score
 from imprint.restoration.sites import Group, Site, change
 from imprint.restoration.sites import values as read_values
 from imprint.restoration.windows import Inside
 
 WITHIN = np.float32(1e-5)
-BATCH = 1 << 25  # weights counted together
 Row = dict[str, Any]
 
 
@@ -115,18 +113,6 @@ class Counted:
         self.products += other.products
 
 
-def batches(groups: Sequence[Group]) -> Iterator[tuple[Group, ...]]:
-    """Put groups together that are counted as one, so that few counts must be added up."""
-    batch: list[Group] = []
-    for group in groups:
-        batch.append(group)
-        if sum(site.elements for one in batch for site in one.sites) >= BATCH:
-            yield tuple(batch)
-            batch = []
-    if batch:
-        yield tuple(batch)
-
-
 class Counter:
     """Counts groups of two or more checkpoints; used from several threads.
 
@@ -169,17 +155,16 @@ class Counter:
         return found
 
     def sample(self, site: Site, number: int, size: int) -> tuple[Float32, Float32]:
-        """Score a few pieces of a site: relative and absolute change, [about size]."""
+        """Read a few pieces of a site: base and tuned weights, [about size]."""
         pieces = max(1, min(8, site.elements // max(size, 1)))
-        starts = np.linspace(0, max(site.elements - size // pieces, 0), pieces).astype(int)
-        relative, absolute = [], []
-        for start in starts:
-            stop = min(int(start) + max(size // pieces, 1), site.elements)
-            base = read_values(self.base, site.base, int(start), stop)
-            after = read_values(self.tuned[number], site.tuned[number], int(start), stop)
-            relative.append(score("relative", base, after, self.config.eps))
-            absolute.append(score("absolute", base, after))
-        return np.concatenate(relative), np.concatenate(absolute)
+        length = max(size // pieces, 1)
+        starts = np.linspace(0, max(site.elements - length, 0), pieces).astype(int)
+        base, after = [], []
+        for start in map(int, starts):
+            stop = min(start + length, site.elements)
+            base.append(read_values(self.base, site.base, start, stop))
+            after.append(read_values(self.tuned[number], site.tuned[number], start, stop))
+        return np.concatenate(base), np.concatenate(after)
 
     def _count_site(self, site: Site, found: Counted, draws: int) -> None:
         pairs = pairing(site.elements, draws, self.config.seed, site.name)

@@ -16,31 +16,34 @@ class DiffConfig:
     """How changes are counted.
 
     Attributes:
-        ratios: shares of the weights whose part of all change is told.
+        top: shares of the weights whose part of all change is told; each counts once.
         eps: added to |base| in the relative change; positive.
         region: what is counted, as :func:`imprint.checkpoints.region` reads it.
         enrichment_at: the ratio at which modules and layers are compared.
         rename: (regular expression, replacement) from the tuned names to those of the base.
+        spectrum: decompose the change of every matrix, beside a shuffle of it; this takes long.
         permutations: draws of the permuted null.
         seed: of the permutations.
         workers: groups of tensors read at the same time; no number depends on it.
         quiet: show no progress.
     """
 
-    ratios: tuple[float, ...] = RATIOS
+    top: tuple[float, ...] = RATIOS
     eps: float = 1e-8
     region: str = "transformer"
     enrichment_at: float = 0.2
     rename: tuple[tuple[str, str], ...] = ()
+    spectrum: bool = False
     permutations: int = 5
     seed: int = 0
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        if not self.ratios:
+        if not self.top:
             raise ConfigError("no ratio is given", remedy="write --top 0.01,0.2.")
-        for ratio in (*self.ratios, self.enrichment_at):
+        object.__setattr__(self, "top", tuple(dict.fromkeys(self.top)))
+        for ratio in (*self.top, self.enrichment_at):
             if not 0 < ratio <= 1:
                 raise ConfigError(f"the ratio {ratio} is not above 0 and at most 1")
         if not 1.2e-38 <= self.eps < 1e30:

@@ -9,27 +9,44 @@ from imprint.report import summary as markdown
 from imprint.report.figures import curve, forest
 from imprint.report.section import Body
 from imprint.restoration.diff_result import DiffResult
+from imprint.restoration.spectrum_report import add_spectrum
+from imprint.restoration.spectrum_tables import by_place
 from imprint.runs import describe_input
 
 TITLE = "What fine-tuning changed in the weights"
-WORDS = ("share", "null_permuted", "null_gaussian", "excess")
+WORDS = ("share", "null_permuted", "null_gaussian", "null_rounded", "excess")
 PERCENT = {
     **dict.fromkeys(("top", "unchanged_fraction", "within_1e-5_fraction"), ".1%"),
-    **dict.fromkeys(("share", "null_permuted", "null_gaussian", "share_of_squares"), ".2%"),
+    **dict.fromkeys(("share", "null_permuted", "null_gaussian", "null_rounded"), ".2%"),
+    **dict.fromkeys(("effective_rank_share", "null_effective_rank_share"), ".1%"),
+    "share_of_squares": ".2%",
     **dict.fromkeys(("share_of_parameters", "share_of_top", "share_of_relative"), ".2%"),
     "excess": "+.2%",
     "null_permuted_sd": ".2%",
     **dict.fromkeys(("mean_relative", "mean_absolute", "change_norm", "base_rms"), ".3e"),
     **dict.fromkeys(("threshold", "relative_norm"), ".3e"),
 }
-SERIES = {"share": "measured", "null_permuted": "shuffled", "null_gaussian": "normal noise"}
+SERIES = {
+    "share": "measured",
+    "null_permuted": "shuffled",
+    "null_gaussian": "normal noise",
+    "null_rounded": "normal noise, rounded",
+}
 
 
 def render(result: DiffResult) -> str:
     """Render the result as one HTML page."""
     page = Page(TITLE, _subtitle(result))
     page.verdicts(result.verdicts, headline=result.headline)
-    for add in (_concentration, _enrichment, _over_steps, _tensors, _findings, _method):
+    for add in (
+        _concentration,
+        _enrichment,
+        add_spectrum,
+        _over_steps,
+        _tensors,
+        _findings,
+        _method,
+    ):
         add(page, result)
     return page.render()
 
@@ -41,6 +58,8 @@ def summary(result: DiffResult) -> str:
         "Concentration": result.tables["concentration"].select("tuned", "by", "top", *WORDS),
         "Modules": result.tables["modules"],
     }
+    if "spectrum" in result.tables:
+        tables["Spectrum"] = by_place(result.tables["spectrum"], "module")
     warned = result.tables["findings"].filter(pl.col("level") != "info")
     if len(warned):
         tables["Findings"] = warned.select("check", "detail")
@@ -162,9 +181,12 @@ def _method(page: Page, result: DiffResult) -> None:
         "put in a random order while its weights stay. Normal noise: independent normal weights "
         "and changes, with the root mean square of the region's base weights; for absolute "
         "change its closed form. Excess is over the shuffled null for relative change, and over "
-        "normal noise for absolute change, where shuffling changes nothing.",
+        "normal noise for absolute change, where shuffling changes nothing. Normal noise, rounded: "
+        "where weights have 16 bits, normal changes of a sample of the base's weights, rounded as "
+        "the tuned weights are stored, with the measured root mean square after rounding.",
         "Concentration is told as beyond chance where some share exceeds its null by more than "
-        "two points and three standard deviations between draws.",
+        "two points and three standard deviations between draws; for absolute change the larger "
+        "of both nulls counts.",
     )
     section.facts(config.settings | {"seed": config.seed})
     manifest = result.notes.get("manifest")

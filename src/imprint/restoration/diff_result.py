@@ -17,14 +17,15 @@ from imprint.findings import Finding
 from imprint.report import Verdict
 from imprint.restoration.concentration import Counted, Tally
 from imprint.restoration.config import DiffConfig
+from imprint.restoration.diff_verdict import judge, named, words
 from imprint.restoration.histogram import Histogram
 from imprint.restoration.nulls import gaussian_absolute, gaussian_relative
 from imprint.restoration.selection import place_of
 from imprint.restoration.sites import Group
+from imprint.restoration.spectrum_tables import spectrum_json, spectrum_table, spectrum_words
 from imprint.runs import write_atomic
 
 Json = dict[str, Any]
-CHANCE = 0.02  # a share within this of its null is called what chance gives
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Study:
         groups: of tensors, by layer and module.
         total: counts of all groups together.
         config: how it was counted.
+        rounded: of each tuned checkpoint the shares of absolute change that rounded normal noise
+            gives, one per ratio; ``None`` where weights are not rounded to 16 bits.
+        float8: of each tuned checkpoint, whether float8 weights lie in the region.
+        spectrum: rows of `imprint.restoration.spectrum.spectrum_rows`, where asked for.
     """
 
     names: tuple[str, ...]
@@ -43,6 +48,9 @@ class Study:
     groups: tuple[Group, ...]
     total: Counted
     config: DiffConfig
+    rounded: tuple[list[float] | None, ...]
+    float8: tuple[bool, ...]
+    spectrum: list[Json] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,9 @@ class DiffResult:
 
     Attributes:
         tables: ``tuned``, ``concentration``, ``modules``, ``layers``, ``tensors``, ``findings``,
-            and ``cosines`` where there are several tuned checkpoints.
-        headline: the verdict in one or two sentences.
+            ``cosines`` where there are several tuned checkpoints, and ``spectrum`` where it was
+            asked for.
+        headline: the verdict in a few sentences.
         verdicts: the claims, each with its state.
         findings: what was noticed.
         data: the content of ``result.json``.
@@ -112,13 +121,20 @@ def assemble(study: Study, findings: list[Finding], about: Json) -> DiffResult:
     }
     if len(study.names) > 1:
         tables["cosines"] = pl.DataFrame(list(_cosines(study)))
-    findings = [*findings, *_beyond_changed(study)]
+    if study.spectrum is not None:
+        tables["spectrum"] = spectrum_table(study.spectrum, study.names)
+    findings = [*findings, *_beyond_changed(study), *_nothing_taken(study)]
     tables["findings"] = pl.DataFrame(
         [{"level": f.level, "check": f.check, "detail": f.detail} for f in findings],
         schema={"level": pl.String, "check": pl.String, "detail": pl.String},
     )
-    verdicts = [v for name in study.names for v in _verdicts(curves, name, len(study.names))]
-    headline = _headline(tables, study.names[-1])
+    each = {
+        name: judge(curves, name, float8=f)
+        for name, f in zip(study.names, study.float8, strict=True)
+    }
+    verdicts = [named(v, name) if len(each) > 1 else v for name in each for v in each[name]]
+    last = study.names[-1]
+    headline = " ".join([words(curves, last, each[last]), *spectrum_words(tables, last)])
     data = _json(tables, study, headline, findings, about)
     return DiffResult(tables, headline, verdicts, findings, data, {"config": study.config, **about})
 
@@ -148,17 +164,19 @@ def _curve(study: Study, number: int) -> Iterator[Json]:
     tally, config = study.total.tallies[number], study.config
     sigma = math.sqrt(tally.total("base_squares") / tally.relative.elements)
     gaussian = {
-        "relative": gaussian_relative(config.ratios, config.eps, sigma),
-        "absolute": gaussian_absolute(config.ratios),
+        "relative": gaussian_relative(config.top, config.eps, sigma),
+        "absolute": gaussian_absolute(config.top),
     }
     for kind, found in (("relative", tally.relative), ("absolute", tally.absolute)):
-        for at, ratio in enumerate(config.ratios):
+        for at, ratio in enumerate(config.top):
             draws = [h.share(place_of(ratio, h.elements)) for h in tally.permuted]
             told = draws if kind == "relative" else []
+            noise = study.rounded[number] if kind == "absolute" else None
             yield {
                 "tuned": study.names[number],
                 "by": kind,
                 **_point(found, ratio, told, gaussian[kind][at]),
+                "null_rounded": noise[at] if noise else None,
             }
 
 
@@ -272,7 +290,7 @@ def _beyond_changed(study: Study) -> Iterator[Finding]:
     for name, tally in zip(study.names, study.total.tallies, strict=True):
         parameters = tally.relative.elements
         changed = parameters - sum(int(row["unchanged"]) for row in tally.tensors)
-        ratios = [r for r in study.config.ratios if place_of(r, parameters) > changed]
+        ratios = [r for r in study.config.top if place_of(r, parameters) > changed]
         if ratios:
             listed = ", ".join(f"{ratio:g}" for ratio in ratios)
             yield Finding(
@@ -283,61 +301,13 @@ def _beyond_changed(study: Study) -> Iterator[Finding]:
             )
 
 
-def _verdicts(curves: pl.DataFrame, name: str, several: int) -> list[Verdict]:
-    said = []
-    ends = f" ({name})" if several > 1 else ""
-    claims = (
-        ("relative", "Relative change is more concentrated than shuffling it gives"),
-        ("absolute", "Absolute change is more concentrated than normal noise"),
-    )
-    for kind, claim in claims:
-        rows = curves.filter(pl.col("tuned") == name, pl.col("by") == kind)
-        rows = rows.drop_nulls("excess")
-        if rows.is_empty():
-            said.append(Verdict(f"{claim}{ends}.", "undetermined", "Nothing changed."))
-            continue
-        most = max(rows.iter_rows(named=True), key=lambda row: abs(row["excess"]))
-        margin = max(CHANCE, 3 * (most["null_permuted_sd"] or 0.0))
-        beyond = most["excess"] > margin
-        null = most["null_permuted"] if kind == "relative" else most["null_gaussian"]
-        detail = (
-            f"The largest difference is at the top {100 * most['top']:.3g} %: {most['share']:.1%} "
-            f"of the change, by chance {null:.1%}."
-        )
-        said.append(Verdict(f"{claim}{ends}.", "holds" if beyond else "does_not_hold", detail))
-    return said
-
-
-def _headline(tables: Mapping[str, pl.DataFrame], name: str) -> str:
-    curves = tables["concentration"].filter(pl.col("tuned") == name)
-    rows = [r for r in curves.iter_rows(named=True) if r["by"] == "relative"]
-    first = min(rows, key=lambda row: abs(row["top"] - 0.01))
-    if first["share"] is None:
-        return f"{name} equals its base in every weight of the region."
-    verdicts = _verdicts(tables["concentration"], name, 1)
-    start = (
-        f"The top {100 * first['top']:.3g} % of the weights of {name} hold {first['share']:.1%} "
-        f"of all relative change; the same changes shuffled give {first['null_permuted']:.1%}"
-    )
-    return start + _tail(curves, verdicts)
-
-
-def _tail(curves: pl.DataFrame, verdicts: Sequence[Verdict]) -> str:
-    relative = curves.filter(pl.col("by") == "relative")["excess"].drop_nulls()
-    lowest = relative.min()
-    low = float(lowest) if isinstance(lowest, int | float) else 0.0
-    if verdicts[0].state == "holds":
-        first = ": more than chance would give."
-    elif low < -CHANCE:
-        first = ": less than chance would give."
-    else:
-        first = ": this concentration is what chance would give."
-    even = {
-        "holds": " In absolute terms the change is more concentrated than normal noise.",
-        "does_not_hold": " In absolute terms the change is no more concentrated than normal noise.",
-        "undetermined": "",
-    }
-    return first + even[verdicts[1].state]
+def _nothing_taken(study: Study) -> Iterator[Finding]:
+    parameters = study.total.tallies[0].relative.elements
+    ratios = [r for r in study.config.top if place_of(r, parameters) == 0]
+    if ratios:
+        listed = ", ".join(f"{ratio:g}" for ratio in ratios)
+        detail = f"the top {listed} of {parameters:,} weights takes none of them"
+        yield Finding("top_takes_nothing", detail, count=len(ratios))
 
 
 def _json(
@@ -377,6 +347,7 @@ def _entry(tables: Mapping[str, pl.DataFrame], name: str) -> Json:
         },
         "modules": own["modules"].drop("tuned").to_dicts(),
         "layers": own["layers"].drop("tuned").to_dicts(),
+        "spectrum": spectrum_json(own["spectrum"]) if "spectrum" in own else None,
     }
 
 

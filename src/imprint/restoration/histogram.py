@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -74,6 +74,10 @@ class Histogram:
         self._low = np.zeros(COARSE, np.int64)
         self._packed = np.zeros(COARSE, np.int64)
         self._held = 0  # scores in the packed counts
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._unpack()  # arrays that come from another process may be read-only
+        return self.__dict__
 
     @property
     def count(self) -> Int64:

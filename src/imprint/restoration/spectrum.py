@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from imprint.checkpoints import Checkpoint
 from imprint.checkpoints.dtypes import Float32
 from imprint.errors import CheckpointError
 from imprint.executors import Executor
+from imprint.progress import Bar, Silent
+from imprint.restoration.kept import Unit
+from imprint.restoration.sections import Ahead, sections
 from imprint.restoration.sites import Group, Site, change
 from imprint.restoration.spectral import matrix_of, threshold
 from imprint.stats.products import one_blas_thread
 
 Row = dict[str, Any]
+PLACE = {
+    "tuned": pl.Int64,
+    "tensor": pl.String,
+    "matrix": pl.Int64,
+    "layer": pl.Int64,
+    "module": pl.String,
+    "rows": pl.Int64,
+    "columns": pl.Int64,
+    "change_norm": pl.Float64,
+}
+SECTION = 1 << 27  # weights of the matrices that are kept together: about a minute's work
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +102,48 @@ def shuffled(matrix: Float32, seed: int, name: str) -> Float32:
     return generator.permutation(matrix.reshape(-1)).reshape(matrix.shape)
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One matrix whose change is decomposed.
+
+    Attributes:
+        number: of the tuned checkpoint.
+        group, site: where it lies.
+        matrix: its number in a stack of experts, else 0.
+        shape: rows and columns.
+    """
+
+    number: int
+    group: Group
+    site: Site
+    matrix: int
+    shape: tuple[int, int]
+
+    def __str__(self) -> str:
+        return self.site.name
+
+
+def matrices(tuned: Sequence[Checkpoint], groups: Sequence[Group]) -> list[Work]:
+    """List the matrices of a region, the tuned checkpoints in their order."""
+    return [
+        Work(number, group, site, matrix, shape)
+        for number in range(len(tuned))
+        for group in groups
+        for site in group.sites
+        if number in site.tuned and (shape := matrix_of(site.shape))
+        for matrix in range(site.elements // math.prod(shape))
+    ]
+
+
 def spectrum_rows(
     base: Checkpoint,
     tuned: Sequence[Checkpoint],
     groups: Sequence[Group],
     seed: int,
     executor: Executor,
+    *,
+    unit: Unit | None = None,
+    bar: Bar | None = None,
 ) -> list[Row]:
     """Describe the change of every matrix, each beside a shuffle of its entries.
 
@@ -101,6 +152,8 @@ def spectrum_rows(
         groups: what lies in the region; what is no matrix is passed over.
         seed: of the shuffles.
         executor: works on several matrices at the same time, one in memory for each.
+        unit: keeps sections of rows, as `imprint.runs.Run.unit`.
+        bar: told of matrices.
 
     Returns:
         One row per tuned checkpoint and matrix, the checkpoints in their order: ``tuned`` (its
@@ -111,38 +164,52 @@ def spectrum_rows(
     Raises:
         CheckpointError: values that are not finite, or singular values that cannot be found.
     """
-    work = [
-        (number, group, site, matrix)
-        for number in range(len(tuned))
-        for group in groups
-        for site in group.sites
-        if number in site.tuned
-        for matrix in _matrices(site)
-    ]
+    found, bar = matrices(tuned, groups), bar or Silent()
+    ahead: Ahead[Work, Row] = Ahead(executor, partial(_row, base, tuned, seed), found)
+
+    def section(part: range) -> Iterator[Row]:
+        for row in ahead.take(part):
+            yield row
+            bar.advance()
+
+    rows: list[Row] = []
     with one_blas_thread():
-        return list(executor.map_in_order(partial(_row, base, tuned, seed), work))
+        for number, part in enumerate(sections([math.prod(w.shape) for w in found], SECTION)):
+            rows += _kept(unit, f"spectrum-{number:04}", partial(section, part))
+            if ahead.stop != part.stop:  # an earlier run has done it
+                bar.advance(len(part))
+    return rows
 
 
-def _row(
-    base: Checkpoint,
-    tuned: Sequence[Checkpoint],
-    seed: int,
-    work: tuple[int, Group, Site, int],
-) -> Row:
-    number, group, site, matrix = work
-    rows, columns = matrix_of(site.shape) or (0, 0)
-    size = rows * columns
-    found = change(base, tuned[number], site, number, matrix * size, (matrix + 1) * size)
-    delta = found.reshape(rows, columns)
-    null = shuffled(delta, seed, f"{number} {site.name} {matrix}")
+def _kept(unit: Unit | None, name: str, find: Callable[[], Iterator[Row]]) -> list[Row]:
+    if unit is None:
+        return list(find())
+    return unit(name, lambda: {"rows": rows_frame(find())})["rows"].to_dicts()
+
+
+def rows_frame(rows: Iterable[Row]) -> pl.DataFrame:
+    """Give the rows of ``spectrum_rows`` as a frame with fixed types, also where there are none."""
+    described = {
+        f"{null}{field.name}": pl.Int64 if field.name == "above_noise" else pl.Float64
+        for null in ("", "null_")
+        for field in fields(Spectrum)
+    }
+    return pl.DataFrame(list(rows), schema={**PLACE, **described})
+
+
+def _row(base: Checkpoint, tuned: Sequence[Checkpoint], seed: int, work: Work) -> Row:
+    site, size = work.site, math.prod(work.shape)
+    span = work.matrix * size, (work.matrix + 1) * size
+    delta = change(base, tuned[work.number], site, work.number, *span).reshape(work.shape)
+    null = shuffled(delta, seed, f"{site.name} {work.matrix}")
     return {
-        "tuned": number,
+        "tuned": work.number,
         "tensor": site.name,
-        "matrix": matrix if len(site.shape) == 3 else None,
-        "layer": group.layer,
-        "module": group.module,
-        "rows": rows,
-        "columns": columns,
+        "matrix": work.matrix if len(site.shape) == 3 else None,
+        "layer": work.group.layer,
+        "module": work.group.module,
+        "rows": work.shape[0],
+        "columns": work.shape[1],
         "change_norm": math.sqrt(np.square(delta, dtype=np.float64).sum()),
         **asdict(_described(delta, site.name)),
         **{f"null_{key}": value for key, value in asdict(_described(null, site.name)).items()},
@@ -156,8 +223,3 @@ def _described(matrix: Float32, name: str) -> Spectrum:
         problem = f"the change has no spectrum: {failed}"
         raise CheckpointError(problem, where=f"tensor {name!r}") from None
     return describe(values, (matrix.shape[0], matrix.shape[1]))
-
-
-def _matrices(site: Site) -> Iterator[int]:
-    shape = matrix_of(site.shape)
-    yield from range(site.elements // math.prod(shape) if shape else 0)
