@@ -17,6 +17,11 @@ if TYPE_CHECKING:
         DependencyError,
         ImprintError,
     )
+    from imprint.restoration.calls import apply, restore
+    from imprint.restoration.config import DiffConfig
+    from imprint.restoration.diff import diff
+    from imprint.restoration.diff_result import DiffResult
+    from imprint.restoration.restore_config import RestoreConfig
     from imprint.transfer import TransferResult, transfer
 
 _HOMES = {
@@ -24,8 +29,14 @@ _HOMES = {
     "ConfigError": "imprint.errors",
     "DataError": "imprint.errors",
     "DependencyError": "imprint.errors",
+    "DiffConfig": "imprint.restoration.config",
+    "DiffResult": "imprint.restoration.diff_result",
     "ImprintError": "imprint.errors",
+    "RestoreConfig": "imprint.restoration.restore_config",
     "TransferResult": "imprint.transfer",
+    "apply": "imprint.restoration.calls",
+    "diff": "imprint.restoration.diff",
+    "restore": "imprint.restoration.calls",
     "transfer": "imprint.transfer",
 }
 
@@ -34,8 +45,14 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DependencyError",
+    "DiffConfig",
+    "DiffResult",
     "ImprintError",
+    "RestoreConfig",
     "TransferResult",
+    "apply",
+    "diff",
+    "restore",
     "transfer",
 ]
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from imprint.configuration import build
 from imprint.executors import Executor, Name, Threads
 from imprint.executors import executor as crew
 from imprint.progress import progress
@@ -21,6 +19,7 @@ from imprint.restoration.inputs import open_inputs as open_inputs
 from imprint.restoration.kept import Unit
 from imprint.restoration.rounding import rounded_absolute
 from imprint.restoration.sample import sample
+from imprint.restoration.settings import configured
 from imprint.restoration.spectrum import Row, matrices, spectrum_rows
 from imprint.runs import Run
 from imprint.stats.products import one_blas_thread
@@ -51,7 +50,7 @@ def diff(
         ConfigError: a setting makes no sense, or ``out`` holds something else.
         DependencyError: Ray is asked for and not installed.
     """
-    config = _configured(config, settings)
+    config = configured(DiffConfig, config, settings)
     given = [tuned] if isinstance(tuned, (str, Path)) else list(tuned)
     inputs = open_inputs(base, given, config)
     run = None if out is None else open_run(inputs, config, Path(out))
@@ -169,11 +168,3 @@ def _work(inputs: Inputs) -> str:
         f"spectrum: {len(found):,} matrices, the largest {rows:,} × {columns:,}, each decomposed "
         "twice (the change and its shuffle)"
     )
-
-
-def _configured(config: DiffConfig | None, settings: dict[str, Any]) -> DiffConfig:
-    if isinstance(settings.get("top"), (int, float)):
-        settings["top"] = (settings["top"],)
-    checked = build(DiffConfig, settings)
-    given = {name: getattr(checked, name) for name in settings}
-    return replace(config, **given) if config else checked
