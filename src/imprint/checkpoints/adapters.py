@@ -17,7 +17,14 @@ from imprint.checkpoints.checkpoint import Checkpoint, carried_files
 from imprint.checkpoints.dtypes import STORAGE, Array, Float32, from_float32, to_float32
 from imprint.checkpoints.header import Header, TensorInfo, read_header
 from imprint.checkpoints.index import read_object
-from imprint.checkpoints.lora import CONFIG, MERGE, pattern, refuse_unknown_kinds, scale_of
+from imprint.checkpoints.lora import (
+    CONFIG,
+    MERGE,
+    pattern,
+    refuse_odd_values,
+    refuse_unknown_kinds,
+    scale_of,
+)
 from imprint.checkpoints.names import plain
 from imprint.checkpoints.pickled import read_pickled
 from imprint.checkpoints.reading import read_values
@@ -25,6 +32,7 @@ from imprint.checkpoints.reference import Reference
 from imprint.errors import CheckpointError
 
 MergeIn = Literal["float32", "stored"]
+MERGED_TYPES = ("F64", "F32", "F16", "BF16")
 PREFIX = "base_model.model."
 FACTOR = re.compile(r"(.+)\.lora_(embedding_)?([AB])(\.weight)?")
 FITS = "is this the base that the adapter was trained on?"
@@ -36,7 +44,7 @@ class Change:
     """What an adapter adds to one tensor of the base.
 
     Attributes:
-        weight: the base's tensor.
+        weight: what it is added to: the base's tensor, or the adapter's own copy of it.
         a, b: the two factors, [r, in] and [out, r].
         scale: what their product is multiplied by.
         transposed: the base stores the matrix as [in, out].
@@ -50,9 +58,11 @@ class Change:
 
     def merged(self) -> Float32:
         """Give the changed tensor in the base's shape: product, scale and sum in float32."""
-        merged, product = _values(self.weight), _values(self.b) @ _values(self.a)
-        product *= np.float32(self.scale)
-        merged += product.T if self.transposed else product
+        a, b = _finite(self.a), _finite(self.b)
+        with np.errstate(over="ignore", invalid="ignore"):  # the sum is looked at where it is used
+            merged, product = _values(self.weight), b @ a
+            product *= np.float32(self.scale)
+            merged += product.T if self.transposed else product
         return merged
 
 
@@ -120,18 +130,28 @@ def merge(
     """
     config = read_object(folder / CONFIG)
     refuse_unknown_kinds(config, folder)
+    refuse_odd_values(config, folder)
     header = _header(folder)
     target = _Targets(base)
-    changes = _changes(header.tensors, config, target)
-    replaced = _replaced(header.tensors, target)
+    whole = _replaced(header.tensors, target)
+    # peft saves an embedding that it changes by factors whole as well: they are added to that
+    under = {name: info for name, info in whole.items() if ".base_layer." in info.name}
+    changes = _changes(header.tensors, config, target, under)
+    replaced = {n: info for n, info in whole.items() if n not in changes or n not in under}
+    if twice := sorted(changes.keys() & replaced.keys()):
+        raise CheckpointError(
+            "is both changed by factors and saved whole",
+            where=f"{folder}, tensor {twice[0]!r}",
+            remedy=MERGE,
+        )
     if not changes and not replaced:
         raise CheckpointError("holds no LoRA factors", where=str(folder), remedy=MERGE)
     computed: dict[str, Callable[[], Float32]] = {
         **{name: change.merged for name, change in changes.items()},
-        **{name: partial(_values, info) for name, info in replaced.items()},
+        **{name: partial(_finite, info) for name, info in replaced.items()},
     }
     tensors = {
-        name: _touched(info, replaced.get(name, info).shape, merge_in) if name in computed else info
+        name: _touched(info, whole.get(name, info).shape, merge_in) if name in computed else info
         for name, info in base.tensors.items()
     }
     return Merged(
@@ -153,17 +173,26 @@ def merge(
 
 def _header(folder: Path) -> Header:
     safe, pickled = folder / "adapter_model.safetensors", folder / "adapter_model.bin"
-    if safe.is_file():
-        return read_header(safe)
-    if pickled.is_file():
-        return read_pickled(pickled)
-    raise CheckpointError(
-        f"holds no {safe.name}", where=str(folder), remedy="save the adapter with peft."
-    )
+    if not safe.is_file() and not pickled.is_file():
+        raise CheckpointError(
+            f"holds no {safe.name}", where=str(folder), remedy="save the adapter with peft."
+        )
+    header = read_header(safe) if safe.is_file() else read_pickled(pickled)
+    for info in header.tensors.values():
+        if info.dtype not in MERGED_TYPES:
+            raise CheckpointError(
+                f"is stored as {info.dtype}, not as one of {', '.join(MERGED_TYPES)}",
+                where=info.where,
+                remedy="save the adapter with peft in one of these types.",
+            )
+    return header
 
 
 def _changes(
-    tensors: Mapping[str, TensorInfo], config: Mapping[str, Any], target: _Targets
+    tensors: Mapping[str, TensorInfo],
+    config: Mapping[str, Any],
+    target: _Targets,
+    under: Mapping[str, TensorInfo],
 ) -> dict[str, Change]:
     found = {}
     factors = {name: match for name in tensors if (match := FACTOR.fullmatch(name))}
@@ -178,7 +207,7 @@ def _changes(
             module = stem.removeprefix(PREFIX)
             weight = target(f"{module}.weight", tensors[name])
             change = Change(
-                weight,
+                under.get(weight.name, weight),
                 tensors[name],
                 tensors[other],
                 scale_of(module, config),
@@ -198,7 +227,7 @@ def _replaced(tensors: Mapping[str, TensorInfo], target: _Targets) -> dict[str, 
             raise CheckpointError(
                 "is a part of an adapter that imprint does not know", where=info.where, remedy=MERGE
             )
-        saved = name.removeprefix(PREFIX).replace(".modules_to_save.", ".")
+        saved = re.sub(r"\.(modules_to_save|base_layer)\.", ".", name.removeprefix(PREFIX))
         stored = target(saved, info)
         if not info.shape or info.shape[1:] != stored.shape[1:]:
             raise CheckpointError(
@@ -236,7 +265,7 @@ class _Targets:
                 remedy=MERGE,
             )
         info = self.base.tensors[found]
-        if info.dtype not in ("F64", "F32", "F16", "BF16"):
+        if info.dtype not in MERGED_TYPES:
             raise CheckpointError(
                 f"belongs to {found!r}, which the base stores as {info.dtype}",
                 where=part.where,
@@ -247,16 +276,17 @@ class _Targets:
 
 def _refuse_misfit(change: Change, rank: int) -> None:
     a, b = change.a.shape, change.b.shape
-    if len(a) != 2 or len(b) != 2:
-        raise CheckpointError(
-            f"has {len(a)} dimensions, not two", where=change.a.where, remedy=MERGE
-        )
-    if a[0] != rank or b[1] != rank:
-        raise CheckpointError(
-            f"has rank {a[0]}, but adapter_config.json says {rank}",
-            where=change.a.where,
-            remedy="the settings and the weights are of different adapters.",
-        )
+    for factor, axis in ((change.a, 0), (change.b, 1)):
+        if len(factor.shape) != 2:
+            raise CheckpointError(
+                f"has {len(factor.shape)} dimensions, not two", where=factor.where, remedy=MERGE
+            )
+        if factor.shape[axis] != rank:
+            raise CheckpointError(
+                f"has rank {factor.shape[axis]}, but adapter_config.json says {rank}",
+                where=factor.where,
+                remedy="the settings and the weights are of different adapters.",
+            )
     product = (a[1], b[0]) if change.transposed else (b[0], a[1])
     if product != change.weight.shape:
         raise CheckpointError(
@@ -284,3 +314,20 @@ def _with_vocabulary(base: Checkpoint, tensors: Mapping[str, TensorInfo]) -> dic
 
 def _values(info: TensorInfo) -> Float32:
     return to_float32(read_values(info).reshape(info.shape), info.dtype)
+
+
+def _finite(info: TensorInfo) -> Float32:
+    """Read a part of an adapter.
+
+    Raises:
+        CheckpointError: it holds NaN or infinity.
+    """
+    values = _values(info)
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if len(wrong):
+        raise CheckpointError(
+            f"holds {values.reshape(-1)[wrong[0]]} at flat index {wrong[0]}",
+            where=info.where,
+            remedy="the training diverged or the file is damaged; use another adapter.",
+        )
+    return values

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,46 @@ def refuse_unknown_kinds(config: Mapping[str, Any], folder: Path) -> None:
     for name, value in config.items():
         if name not in UNDERSTOOD and value not in (None, False, [], {}, 0, ""):
             raise CheckpointError(f"{name} is {value!r}", where=where, remedy=MERGE)
+
+
+def refuse_odd_values(config: Mapping[str, Any], folder: Path) -> None:
+    """Refuse ranks, scales and switches of other types than peft writes.
+
+    Raises:
+        CheckpointError: naming the setting.
+    """
+    for name, kind, fits in (
+        ("r", "a whole number from 1", _is_rank),
+        ("lora_alpha", "a finite number", _is_scale),
+        ("rank_pattern", "regular expressions with whole numbers from 1", _by_pattern(_is_rank)),
+        ("alpha_pattern", "regular expressions with finite numbers", _by_pattern(_is_scale)),
+        ("use_rslora", "true or false", lambda value: isinstance(value, bool)),
+        ("fan_in_fan_out", "true or false", lambda value: isinstance(value, bool)),
+    ):
+        if name in config and not fits(config[name]):
+            raise CheckpointError(
+                f"{name} is {repr(config[name])[:200]}, not {kind}",
+                where=str(folder / CONFIG),
+                remedy="save the adapter again with peft.",
+            )
+
+
+def _is_rank(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_scale(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e30
+
+
+def _by_pattern(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    def check(patterns: Any) -> bool:
+        try:
+            return patterns is None or all(re.compile(k) and fits(v) for k, v in patterns.items())
+        except (AttributeError, re.error):
+            return False
+
+    return check
 
 
 def scale_of(module: str, config: Mapping[str, Any]) -> float:

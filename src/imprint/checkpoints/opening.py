@@ -6,7 +6,7 @@ from pathlib import Path
 
 from imprint.checkpoints.adapters import MergeIn, merge
 from imprint.checkpoints.checkpoint import Checkpoint, open_folder
-from imprint.checkpoints.index import read_object
+from imprint.checkpoints.index import BIN, BIN_SHARDED, SHARDED, SINGLE, read_object
 from imprint.checkpoints.lora import CONFIG
 from imprint.checkpoints.reference import Reference, locate, parse_reference
 from imprint.errors import CheckpointError
@@ -28,8 +28,10 @@ def open_checkpoint(model: str | Path | Reference, *, merge_in: MergeIn = "float
     reference = model if isinstance(model, Reference) else parse_reference(str(model))
     folder = locate(Reference(reference.source, reference.revision))
     if reference.adapter is None and _only_adapter(folder):
-        below = open_checkpoint(_base_of(folder))
-        return merge(below, folder, merge_in=merge_in, reference=reference)
+        below = _base_of(folder)
+        return merge(
+            open_folder(locate(below), below), folder, merge_in=merge_in, reference=reference
+        )
     base = open_folder(folder, reference)
     if reference.adapter is None:
         return base
@@ -38,7 +40,7 @@ def open_checkpoint(model: str | Path | Reference, *, merge_in: MergeIn = "float
 
 
 def _only_adapter(folder: Path) -> bool:
-    weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    weights = (SINGLE, SHARDED, BIN, BIN_SHARDED)
     return (folder / CONFIG).is_file() and not any((folder / name).exists() for name in weights)
 
 
@@ -51,4 +53,11 @@ def _base_of(folder: Path) -> Reference:
             where=str(folder / CONFIG),
             remedy=f"write BASE+{folder}.",
         )
-    return Reference(named, revision if isinstance(revision, str) else None)
+    base = Reference(named, revision if isinstance(revision, str) else None)
+    if _only_adapter(locate(base)):
+        raise CheckpointError(
+            f"the adapter's base {named!r} is an adapter itself",
+            where=str(folder / CONFIG),
+            remedy=f"merge that one first and write MERGED+{folder}.",
+        )
+    return base
