@@ -43,6 +43,31 @@ def test_a_dry_run_writes_nothing(pair, tmp_path: Path, capsys) -> None:
     assert not out.exists()
 
 
+def test_the_spectrum_is_told_before_and_after(pair, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    assert call(*pair, "--out", out, "--spectrum", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "spectrum: 14 matrices, the largest 10 × 8, each decomposed twice" in said
+    assert call(*pair, "--out", out, "--spectrum", "--region", "norm", "--dry-run") == 0
+    assert "spectrum: no matrix lies in the region" in capsys.readouterr().out
+    assert call(*pair, "--out", out, "--spectrum", "--quiet") == 0
+    assert "has an effective rank of" in capsys.readouterr().out
+    assert (out / "tables" / "spectrum.parquet").is_file()
+    assert json.loads((out / "result.json").read_text())["spectrum"]["matrices"] == 14
+
+
+def test_a_ray_cluster_gives_the_same_result(pair, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    assert call(*pair, "--out", tmp_path / "threads", "--quiet") == 0
+    ray = ("--executor", "ray", "--workers", 2)
+    assert call(*pair, "--out", tmp_path / "ray", "--quiet", *ray) == 0
+    one, two = (
+        json.loads((tmp_path / name / "result.json").read_text()) for name in ("threads", "ray")
+    )
+    one.pop("fingerprint"), two.pop("fingerprint")  # it names the code, which may be edited
+    assert one == two
+
+
 def test_same_seed_same_result(pair, tmp_path: Path) -> None:
     for name in ("one", "two"):
         assert call(*pair, "--out", tmp_path / name, "--quiet", "--seed", 3) == 0

@@ -148,6 +148,72 @@ def test_several_tuned_and_their_cosine(tmp_path):
     assert "Cosine between" in result.html()
 
 
+def test_the_weights_of_a_trainers_folder_come_last(tmp_path):
+    tensors = llama("F32", layers=2)
+    base, out = save(tmp_path / "base", tensors), save(tmp_path / "final", moved(tensors, size=1))
+    for step in (10, 5):
+        save(out / f"checkpoint-{step}", moved(tensors, size=step / 1000))
+    about = diff(base, out, QUIET).tables["tuned"]
+    assert about["tuned"].to_list() == ["checkpoint-5", "checkpoint-10", "final"]
+    assert about["step"].to_list() == [5, 10, None]
+    (out / "trainer_state.json").write_text('{"global_step": 12}')
+    found = diff(base, out, QUIET)
+    assert found.tables["tuned"]["step"].to_list() == [5, 10, 12]
+    assert found.data["tuned"] == "final"
+    jsonschema.validate(json.loads(found.json()), json.loads(SCHEMA.read_text()))
+    (out / "trainer_state.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"trainer_state\.json"):
+        diff(base, out, QUIET)
+
+
+@pytest.mark.parametrize(
+    "region", ["transformer", "norm", "layers.0.self_attn.q_proj", "embedding"]
+)
+@pytest.mark.parametrize("top", [(1e-9,), (1e-9, 0.2, 0.2), (1.0,), (1e-300,)])
+def test_extreme_ratios_and_small_regions(pair, region, top):
+    config = DiffConfig(quiet=True, region=region, top=top, enrichment_at=top[0], spectrum=True)
+    found = diff(*pair, config)
+    rows = found.data["concentration"]["relative"]
+    assert [row["top"] for row in rows] == list(dict.fromkeys(top))
+    assert rows[0]["share"] == (1.0 if top[0] == 1 else 0.0)
+    assert any(f.check == "top_takes_nothing" for f in found.findings) == (top[0] < 1)
+    if top == (1e-9,):
+        assert [v.state for v in found.verdicts] == ["undetermined", "undetermined"]
+        assert "No ratio takes a weight" in found.headline
+    has_matrices = region != "norm"
+    assert bool(found.data["spectrum"]["matrices"]) == has_matrices
+    assert ("No matrix lies in the region" in found.headline) != has_matrices
+    jsonschema.validate(json.loads(found.json()), json.loads(SCHEMA.read_text()))
+    assert found.html()
+    assert found.summary()
+
+
+def test_the_spectrum_beside_its_shuffle(tmp_path):
+    draw = np.random.default_rng(0)
+    names = [f"model.layers.{n}.mlp.{m}_proj.weight" for n in (0, 1) for m in ("up", "down")]
+    base = {n: ("F32", draw.normal(size=(60, 80)).astype(np.float32)) for n in names}
+    low = (draw.normal(size=(60, 2)) @ draw.normal(size=(2, 80))).astype(np.float32)
+    tuned = {n: ("F32", v + low) for n, (_, v) in base.items()} | {names[3]: base[names[3]]}
+    config = replace(QUIET, spectrum=True)
+    found = diff(save(tmp_path / "a", base), save(tmp_path / "b", tuned), config)
+    table = found.tables["spectrum"]
+    assert table["tensor"].to_list() == names
+    assert set(table["tuned"]) == {"b"}
+    assert set(table["full_rank"]) == {60}
+    assert table["effective_rank_share"][0] == pytest.approx(table["effective_rank"][0] / 60)
+    said = found.data["spectrum"]
+    assert (said["matrices"], said["matrices_changed"]) == (4, 3)
+    assert said["effective_rank_share"] < 0.05 < 0.8 < said["null_effective_rank_share"]
+    assert [row["module"] for row in said["modules"]] == ["up", "down"]
+    assert [row["matrices"] for row in said["layers"]] == [2, 1]
+    assert "effective rank of 3% of the full one" in found.headline
+    assert "Directions of the change" in found.html()
+    jsonschema.validate(json.loads(found.json()), json.loads(SCHEMA.read_text()))
+    plain = diff(tmp_path / "a", tmp_path / "b", QUIET)
+    assert plain.data["spectrum"] is None
+    assert "Directions" not in plain.html()
+
+
 def test_independent_noise_is_called_chance(tmp_path):
     draw = np.random.default_rng(0)
     shape = (400, 500)
