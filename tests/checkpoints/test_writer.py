@@ -91,7 +91,7 @@ def test_types_and_ways_of_giving(
     (folder / "model.safetensors").write_bytes(file_bytes(tensors, metadata))
     (folder / "config.json").write_text("{}")
     like = open_checkpoint(folder)
-    out = write(folder / "out", like, lambda name: give(like, name))
+    out = write(tmp_path_factory.mktemp("w") / "out", like, lambda name: give(like, name))
     assert (out / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
 
 

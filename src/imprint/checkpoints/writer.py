@@ -11,6 +11,7 @@ import glob
 import hashlib
 import importlib.metadata
 import json
+import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ from imprint.runs import dump_json, write_atomic
 
 RECORD = "imprint.json"
 INDEX = "model.safetensors.index.json"
+LONGEST = 220  # bytes of a name, so that with a fingerprint it stays below 255
 
 
 def write_checkpoint(
@@ -46,7 +48,7 @@ def write_checkpoint(
     """Write a checkpoint with the files, order, types and metadata of another.
 
     Args:
-        out: the folder to make.
+        out: the folder to make; of a link, the folder that it points to.
         like: the checkpoint whose layout is kept; its config and tokenizer are carried along.
         tensor: gives the values of a stored name in its storage type: one array, pieces of it in
             flat order, or ``None`` for those of ``like``. Called from ``workers`` threads, or
@@ -56,7 +58,7 @@ def write_checkpoint(
             the content of the inputs, the settings and the version of the code.
         record: facts for ``imprint.json``, the machine-readable twin of the card.
         extra: further files, name → content.
-        inputs: folders that are read; none of them may lie in ``out``.
+        inputs: folders that are read; none of them may lie in ``out``, nor ``out`` in them.
         overwrite: replace a folder that holds something else.
         workers: threads, each of which writes one tensor at a time.
         executor: writes the tensors instead of these threads; its workers see ``out`` and the
@@ -67,7 +69,7 @@ def write_checkpoint(
         ``out``.
 
     Raises:
-        ConfigError: ``out`` holds something else, or an input.
+        ConfigError: ``out`` holds something else, or an input, or lies in one.
         CheckpointError: ``like`` cannot be written, or a tensor came in another type or size.
         DataError: the disk is full or fails; nothing appears under ``out``.
     """
@@ -82,7 +84,8 @@ def write_checkpoint(
     if _finished(out, work):
         return out
     refuse_foreign(out, (like.path, *inputs), overwrite=overwrite)
-    part = out.absolute().with_name(f".{out.name}.{work[:16]}.partial")
+    given, out = out, out.resolve()
+    part = out.with_name(f".{out.name}.{work[:16]}.partial")
     try:
         _forget_other_work(out, part)
         _keep(part, {shard.name for shard in shards.values()})
@@ -101,19 +104,31 @@ def write_checkpoint(
             where=str(out),
             remedy=f"finished files wait in {part}; the same command goes on from there.",
         ) from failed
-    return out
+    return given
 
 
 def refuse_foreign(out: Path, inputs: Sequence[Path], *, overwrite: bool) -> None:
     """Refuse an output folder that holds anything but an earlier output of ours.
 
     Raises:
-        ConfigError: it is a file, holds other files and ``overwrite`` is not set, or holds one of
-            the inputs.
+        ConfigError: it is a file, holds other files and ``overwrite`` is not set, holds one of
+            the inputs or lies in one, or has a name that leaves no room for a temporary one.
     """
-    if any(path.resolve().is_relative_to(out.resolve()) for path in inputs):
+    try:
+        place, folders = out.resolve(), [path.resolve() for path in inputs]
+    except (OSError, RuntimeError) as failed:
+        raise ConfigError("is a link in a circle", where=str(out)) from failed
+    if any(folder.is_relative_to(place) for folder in folders):
         raise ConfigError(
             "is or holds one of the inputs", where=str(out), remedy="write to another folder."
+        )
+    if any(place.is_relative_to(folder) for folder in folders):
+        raise ConfigError(
+            "lies in one of the inputs", where=str(out), remedy="write to another folder."
+        )
+    if len(os.fsencode(place.name)) > LONGEST:
+        raise ConfigError(
+            f"its name is longer than {LONGEST} bytes", where=str(out), remedy="shorten it."
         )
     if out.exists() and not out.is_dir():
         raise ConfigError("is a file, not a folder", where=str(out))
@@ -154,7 +169,7 @@ def _finished(out: Path, work: str) -> bool:
 
 
 def _forget_other_work(out: Path, part: Path) -> None:
-    for old in out.absolute().parent.glob(f".{glob.escape(out.name)}.*.partial"):
+    for old in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
         if old != part:
             shutil.rmtree(old)
 
@@ -229,7 +244,7 @@ def _write_record(part: Path, record: Mapping[str, Any], work: str) -> None:
 
 
 def _publish(part: Path, out: Path) -> None:
-    old = out.absolute().with_name(f".{out.name}.replaced")
+    old = out.with_name(f".{out.name}.replaced")
     shutil.rmtree(old, ignore_errors=True)
     if out.exists():
         out.rename(old)
