@@ -47,18 +47,17 @@ class Batcher:
         Raises:
             OutOfMemoryError: a single item does not fit.
         """
-        order = sorted(range(len(items)), key=lambda at: -cost(items[at]))
+        costs = [cost(item) for item in items]
+        order = sorted(range(len(items)), key=lambda at: -costs[at])
         found: dict[int, Found] = {}
         while order:
-            batch = order[: self._count([cost(items[at]) for at in order])]
-            done = self._try(work, [items[at] for at in batch], cost(items[batch[0]]))
+            longest = max(1, costs[order[0]])
+            batch = order[: max(1, self.tokens // longest)]
+            done = self._try(work, [items[at] for at in batch], longest)
             if done is not None:
                 found.update(zip(batch, done, strict=True))
                 order = order[len(batch) :]
         return [found[at] for at in range(len(items))]
-
-    def _count(self, costs: Sequence[int]) -> int:
-        return max(1, min(len(costs), self.tokens // max(1, costs[0])))
 
     def _try(
         self, work: Callable[[list[Item]], Sequence[Found]], batch: list[Item], longest: int
@@ -105,7 +104,10 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
-def padded(rows: Sequence[Sequence[int]], fill: int = 0) -> Iterator[list[int]]:
-    """Fill rows on the right to the length of the longest."""
+def padded(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Fill rows on the right to the length of the longest, with their own first token.
+
+    What fills up is never seen; the model's padding token would only make transformers warn.
+    """
     longest = max(map(len, rows))
-    return ([*row, *[fill] * (longest - len(row))] for row in rows)
+    return ([*row, *[row[0]] * (longest - len(row))] for row in rows)

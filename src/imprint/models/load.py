@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,14 @@ class Loaded:
             if isinstance(found, int) and found > 0:
                 return found
         return None
+
+    def keeping(self, places: int) -> dict[str, int]:
+        """Give what a call of the model needs for the logits of the last places alone.
+
+        Nothing for a model that knows no such request: it gives all logits.
+        """
+        known = "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        return {"logits_to_keep": places} if known else {}
 
     @property
     def device(self) -> Any:

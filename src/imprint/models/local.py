@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from imprint.errors import DataError, require
-from imprint.models.batching import Batcher
 from imprint.models.engine import Generated, Identity, Likelihood, OptionScores, Question
 from imprint.models.load import Loaded
-from imprint.models.plain import score
 from imprint.models.requests import Encoder, Request
+from imprint.models.scoring import Scorer
+
+BLOCK = 1024  # questions scored together, before the first is given
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,20 @@ class LocalEngine:
     Attributes:
         loaded: model and tokenizer.
         max_length: tokens that the model reads at once; by default what its config tells.
-        batcher: how requests are put together; it remembers when memory was short.
-        quiet: say nothing on stderr.
     """
 
     loaded: Loaded
     max_length: int | None = None
-    batcher: Batcher = field(default_factory=Batcher)
 
     @cached_property
     def encoder(self) -> Encoder:
         """Turns texts into tokens."""
         return Encoder(self.loaded, self.max_length)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Scores requests; it remembers what was found about the model and about memory."""
+        return Scorer(self.loaded)
 
     @property
     def identity(self) -> Identity:
@@ -65,26 +68,37 @@ class LocalEngine:
         Raises:
             DataError: there is no tokenizer, or a continuation has no token, or too many.
         """
-        return score(self.loaded, [self._request(*texts) for texts in requests], self.batcher)
+        return self.scorer.score([self._request(*texts) for texts in requests])
 
     def choices(self, questions: Sequence[Question]) -> Iterator[OptionScores]:
-        """Score the options of each question, in order.
+        """Score the options of each question, in order; a context is read once for all options.
 
         Raises:
             DataError: there is no tokenizer, or an option has no token, or too many.
         """
-        for question in questions:
-            found = self.loglikelihoods([(question.context, text) for text in question.options])
-            after = question.unconditional
-            plain = None
-            if after is not None:
-                plain = self.loglikelihoods([(after, text) for text in question.options])
+        for at in range(0, len(questions), BLOCK):
+            yield from self._block(questions[at : at + BLOCK])
+
+    def _block(self, questions: Sequence[Question]) -> Iterator[OptionScores]:
+        asked = [(one.context, text) for one in questions for text in one.options]
+        alone = [
+            (one.unconditional, text)
+            for one in questions
+            if one.unconditional is not None
+            for text in one.options
+        ]
+        answers = iter(self.loglikelihoods([*asked, *alone]))
+        found = [[next(answers) for _ in one.options] for one in questions]
+        for one, scores in zip(questions, found, strict=True):
+            after = None
+            if one.unconditional is not None:
+                after = tuple(next(answers).logprob for _ in one.options)
             yield OptionScores(
-                logprobs=tuple(one.logprob for one in found),
-                tokens=tuple(one.tokens for one in found),
-                greedy=tuple(one.greedy for one in found),
-                unconditional=tuple(one.logprob for one in plain) if plain else None,
-                cut=max(one.cut for one in found),
+                logprobs=tuple(each.logprob for each in scores),
+                tokens=tuple(each.tokens for each in scores),
+                greedy=tuple(each.greedy for each in scores),
+                unconditional=after,
+                cut=max(each.cut for each in scores),
             )
 
     def rolling(self, texts: Sequence[str]) -> list[Likelihood]:
@@ -94,7 +108,7 @@ class LocalEngine:
             DataError: there is no tokenizer, or a text is empty.
         """
         pieces = [(n, piece) for n, text in enumerate(texts) for piece in self._windows(text, n)]
-        found = score(self.loaded, [piece for _, piece in pieces], self.batcher)
+        found = self.scorer.score([piece for _, piece in pieces])
         sums = [Likelihood(0.0, True, 0) for _ in texts]
         for (n, _), one in zip(pieces, found, strict=True):
             sums[n] = Likelihood(

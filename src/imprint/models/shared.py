@@ -1,0 +1,136 @@
+"""Scoring trees of requests, after a common beginning that was read once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imprint.errors import require
+from imprint.models.batching import Batcher
+from imprint.models.engine import Likelihood
+from imprint.models.likelihood import Answer, likelihoods, logits, weight
+from imprint.models.load import Loaded
+from imprint.models.plan import Family
+from imprint.models.requests import Request
+from imprint.models.tree import Integers, Tree, grow
+
+
+@dataclass(frozen=True)
+class Row:
+    """Requests laid out together.
+
+    Attributes:
+        requests: at least one.
+        skip: tokens that were read before.
+    """
+
+    requests: list[Request]
+    skip: int
+
+    @cached_property
+    def tree(self) -> Tree:
+        """Their tree."""
+        return grow(self.requests, self.skip)
+
+
+def score_family(
+    loaded: Loaded, family: Family, requests: Sequence[Request], batcher: Batcher
+) -> dict[int, Likelihood]:
+    """Give the likelihoods of a family's requests, by their numbers."""
+    rows = [Row([requests[number] for number in row], family.skip) for row in family.rows]
+    kept = _read(loaded, rows[0], batcher) if family.skip else []
+    found = batcher.run(
+        rows,
+        lambda row: row.skip + weight(loaded, len(row.tree.tokens), row.tree.wanted),
+        lambda batch: _batch(loaded, batch, kept),
+    )
+    return {
+        number: one
+        for numbers, answers in zip(family.rows, found, strict=True)
+        for number, one in zip(numbers, answers, strict=True)
+    }
+
+
+def _read(loaded: Loaded, row: Row, batcher: Batcher) -> list[tuple[Any, Any]]:
+    """Read a common beginning; give the keys and values of each layer, [1, heads, skip, width]."""
+    torch, transformers = require("torch", "models"), require("transformers", "models")
+    ids = row.requests[0].ids[: row.skip]
+
+    def work(batch: list[Any]) -> list[Any]:
+        cache = transformers.DynamicCache()
+        with torch.inference_mode():
+            loaded.model(
+                input_ids=torch.tensor(batch, device=loaded.device),
+                past_key_values=cache,
+                use_cache=True,
+                **loaded.keeping(1),
+            )
+        return [cache]
+
+    cache = batcher.run([ids], len, work)[0]
+    return [(layer.keys, layer.values) for layer in cache.layers]
+
+
+def _batch(
+    loaded: Loaded, batch: Sequence[Row], kept: list[tuple[Any, Any]]
+) -> list[list[Likelihood]]:
+    torch = require("torch", "models")
+    width = max(len(row.tree.tokens) for row in batch)
+    keep = max(row.tree.wanted for row in batch)
+    ids, positions, sees = (torch.from_numpy(each) for each in _arrays(batch, width))
+    with torch.inference_mode():
+        found = logits(
+            loaded,
+            keep,
+            input_ids=ids.to(loaded.device),
+            position_ids=positions.to(loaded.device),
+            attention_mask=_additive(torch, sees.to(loaded.device), loaded.model.dtype),
+            past_key_values=_cache(kept, len(batch)),
+            use_cache=bool(kept),
+        )
+        answers = iter(likelihoods(found, list(_answers(batch, keep))))
+    return [[next(answers) for _ in row.requests] for row in batch]
+
+
+def _arrays(batch: Sequence[Row], width: int) -> tuple[Integers, Integers, npt.NDArray[np.bool_]]:
+    """Put rows side by side, filled up on the left: ids, positions and what each token sees."""
+    skip = batch[0].skip
+    ids = np.zeros((len(batch), width), np.int64)
+    positions = np.zeros((len(batch), width), np.int64)
+    sees = np.zeros((len(batch), 1, width, skip + width), bool)
+    # a place that only fills up sees itself, since a softmax over nothing is not defined
+    sees[:, :, np.arange(width), skip + np.arange(width)] = True
+    for at, row in enumerate(batch):
+        begin = width - len(row.tree.tokens)
+        ids[at, begin:] = row.tree.tokens
+        positions[at, begin:] = skip + row.tree.depths
+        sees[at, 0, begin:, :skip] = True
+        sees[at, 0, begin:, skip + begin :] = row.tree.sees
+    return ids, positions, sees
+
+
+def _additive(torch: Any, sees: Any, dtype: Any) -> Any:
+    """Give 0 where a token is seen and the least number where not, as attention adds it."""
+    mask = torch.zeros(sees.shape, dtype=dtype, device=sees.device)
+    return mask.masked_fill_(~sees, torch.finfo(dtype).min)
+
+
+def _cache(kept: list[tuple[Any, Any]], rows: int) -> Any:
+    """Give the keys and values of the beginning to each row, without changing them."""
+    if not kept:
+        return None
+    transformers = require("transformers", "models")
+    wide = [tuple(each.expand(rows, -1, -1, -1) for each in layer) for layer in kept]
+    return transformers.DynamicCache(wide)
+
+
+def _answers(batch: Sequence[Row], keep: int) -> Iterator[Answer]:
+    for at, row in enumerate(batch):
+        last = keep - len(row.tree.tokens)
+        for places, one in zip(row.tree.answers, row.requests, strict=True):
+            yield at, places + last, one
