@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from imprint.checkpoints.reference import REPOSITORY, Reference
+from imprint.checkpoints.reference import REPOSITORY, Reference, exists
 
 KEPT = ("license", "license_name", "license_link", "language", "library_name", "pipeline_tag")
 
@@ -60,10 +60,11 @@ The same facts stand in `imprint.json`.
 
 def _named(reference: Reference) -> str:
     """Name a repository as the Hub does, and a local folder by its own name only."""
-    local = Path(reference.source)
-    if local.is_dir() or not REPOSITORY.fullmatch(reference.source):
-        return local.resolve().name
-    return reference.source
+    if exists(reference.source):
+        return Path(reference.source).resolve().name
+    if REPOSITORY.fullmatch(reference.source):
+        return reference.source
+    return Path(reference.source).name
 
 
 def _kept(folder: Path | None) -> dict[str, Any]:

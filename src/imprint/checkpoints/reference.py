@@ -48,7 +48,7 @@ def parse_reference(text: str) -> Reference:
         ConfigError: the text is empty or fits no form, or two readings of it both exist on disk.
     """
     readings = list(_readings(text))
-    local = [reading for reading in readings if _exists(reading.source)]
+    local = [reading for reading in readings if exists(reading.source)]
     whole = [r for r in local if r.revision is None and _adapter_stands(r)]
     if len(whole) > 1:
         shown = " and ".join(f"({', '.join(_parts(r))})" for r in whole)
@@ -74,7 +74,7 @@ def locate(reference: Reference) -> Path:
         CheckpointError: the path is no folder, or the repository cannot be had.
     """
     path = Path(reference.source)
-    if _exists(reference.source) and path.is_dir():
+    if exists(reference.source) and path.is_dir():
         if reference.revision is not None:
             raise CheckpointError(
                 f"is a local folder and has no revision {reference.revision!r}",
@@ -82,12 +82,13 @@ def locate(reference: Reference) -> Path:
                 remedy="leave the revision out.",
             )
         return path
-    if _exists(reference.source):
+    if exists(reference.source):
         raise CheckpointError("is a file", where=str(path), remedy="name the folder that holds it.")
     return _snapshot(reference)
 
 
-def _exists(path: str) -> bool:
+def exists(path: str) -> bool:
+    """Whether a text names something on disk; what no path can be does not."""
     return os.path.exists(path)  # noqa: PTH110 - a name too long for a path is no error here
 
 
@@ -113,15 +114,15 @@ def _adapters(text: str) -> Iterator[Reference]:
     if not text:
         return
     name, at, revision = text.rpartition("@")
-    if _exists(text) or not at:
+    if exists(text) or not at:
         yield Reference(text)
-    if name and revision and not (_exists(text) and not _exists(name)):
+    if name and revision and not (exists(text) and not exists(name)):
         yield Reference(name, revision)
 
 
 def _adapter_stands(reading: Reference) -> bool:
     return reading.adapter is None or (
-        reading.adapter.revision is None and _exists(reading.adapter.source)
+        reading.adapter.revision is None and exists(reading.adapter.source)
     )
 
 

@@ -84,7 +84,7 @@ def write_checkpoint(
     if _finished(out, work):
         return out
     refuse_foreign(out, (like.path, *inputs), overwrite=overwrite)
-    given, out = out, out.resolve()
+    given, out = out, resolved(out)
     part = out.with_name(f".{out.name}.{work[:16]}.partial")
     try:
         _forget_other_work(out, part)
@@ -114,10 +114,7 @@ def refuse_foreign(out: Path, inputs: Sequence[Path], *, overwrite: bool) -> Non
         ConfigError: it is a file, holds other files and ``overwrite`` is not set, holds one of
             the inputs or lies in one, or has a name that leaves no room for a temporary one.
     """
-    try:
-        place, folders = out.resolve(), [path.resolve() for path in inputs]
-    except (OSError, RuntimeError) as failed:
-        raise ConfigError("is a link in a circle", where=str(out)) from failed
+    place, folders = resolved(out), [resolved(path) for path in inputs]
     if any(folder.is_relative_to(place) for folder in folders):
         raise ConfigError(
             "is or holds one of the inputs", where=str(out), remedy="write to another folder."
@@ -140,6 +137,18 @@ def refuse_foreign(out: Path, inputs: Sequence[Path], *, overwrite: bool) -> Non
             where=str(out),
             remedy="choose another folder, or ask for it to be overwritten.",
         )
+
+
+def resolved(path: Path) -> Path:
+    """Give the place that a path leads to.
+
+    Raises:
+        ConfigError: it is a link in a circle.
+    """
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as failed:
+        raise ConfigError("is a link in a circle", where=str(path)) from failed
 
 
 def _work_hash(fingerprint: str, shards: Mapping[str, Shard]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from imprint.errors import ImprintError
+from imprint.errors import ConfigError, ImprintError
 
 HELP = """Measure, forecast and repair what carries over from pretraining to post-training.
 
@@ -70,6 +70,7 @@ def run(arguments: list[str]) -> int:
     """Run one command and give its exit code."""
     listing = not arguments or arguments[0].startswith("-")
     try:
+        _refuse_other_encodings(arguments)
         make_app(listing=listing)(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
@@ -89,6 +90,17 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0
+
+
+def _refuse_other_encodings(arguments: list[str]) -> None:
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"{argument!r} is not UTF-8, as the files that imprint writes are",
+                remedy="rename the file or folder, or name it by a link.",
+            ) from None
 
 
 def _command(arguments: list[str]) -> str:

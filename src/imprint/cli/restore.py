@@ -172,12 +172,13 @@ def restore(
         return
     target = _without_evaluation(target, axis, layer_groups, device)
     before, after = open_checkpoint(base), open_checkpoint(tuned, merge_in="stored")
-    refuse_targets(before, after, config, target, patch=patch, overwrite=overwrite)
+    folder = out or target.absolute().with_name(f"{target.name}.run")
+    refuse_targets(before, after, config, target, patch=patch, overwrite=overwrite, run=folder)
     if dry_run:
         show(_described(base, tuned, target, config, patch=patch))
         return
     survey(before, after, config)
-    run = open_run(before, after, config, out or target.absolute().with_name(f"{target.name}.run"))
+    run = open_run(before, after, config, folder)
     command = shlex.join(["imprint", *sys.argv[1:]])
     total = 0 if patch else len(config.levels) * sum(i.bytes for i in after.stored.values())
     with crew(executor, config.workers) as many:

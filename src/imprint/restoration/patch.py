@@ -7,7 +7,7 @@ Its metadata names the format, both parents by the hash of their weights, and th
 
 from __future__ import annotations
 
-import math
+import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -17,11 +17,12 @@ import numpy as np
 
 from imprint.checkpoints import Checkpoint, read_header, weights_hash, write_checkpoint
 from imprint.checkpoints.card import model_card
-from imprint.checkpoints.dtypes import STORAGE, Array
+from imprint.checkpoints.dtypes import FLOATS, STORAGE, Array, to_float32
 from imprint.checkpoints.header import Header, TensorInfo
 from imprint.checkpoints.reading import read_values
 from imprint.checkpoints.reference import Reference
 from imprint.checkpoints.shards import build_header
+from imprint.checkpoints.writer import LONGEST, resolved
 from imprint.errors import CheckpointError, ConfigError, DataError
 from imprint.progress import Bar, Silent
 from imprint.runs import file_hash
@@ -80,11 +81,16 @@ def refuse_existing(file: Path, inputs: Iterable[Path] = (), *, overwrite: bool)
     """Refuse to replace a file, unless asked to, and to write into an input.
 
     Raises:
-        ConfigError: it exists, is a folder, or lies in one of the inputs.
+        ConfigError: it exists, is a folder, lies in one of the inputs, or has a name that leaves
+            no room for a temporary one.
     """
-    if any(file.resolve().is_relative_to(folder.resolve()) for folder in inputs):
+    if any(resolved(file).is_relative_to(folder.resolve()) for folder in inputs):
         raise ConfigError(
             "lies in one of the inputs", where=str(file), remedy="write it somewhere else."
+        )
+    if len(os.fsencode(file.name)) > LONGEST:
+        raise ConfigError(
+            f"its name is longer than {LONGEST} bytes", where=str(file), remedy="shorten it."
         )
     if file.is_dir() or (file.exists() and not overwrite):
         raise ConfigError(
@@ -202,25 +208,45 @@ def _patched(header: Header, tuned: Checkpoint, name: str) -> Array | None:
 
 def _refuse_misfit(header: Header, tuned: Checkpoint, patch: Path) -> None:
     for key, info in header.tensors.items():
-        name, _, ending = key.rpartition(".")
-        partner = header.tensors.get(f"{name}.{'values' if ending == 'indices' else 'indices'}")
-        stored = tuned.tensors.get(name)
-        fits = (
-            partner is not None
-            and stored is not None
-            and ending in ("indices", "values")
-            and math.prod(partner.shape) == info.elements
-            and (info.dtype == stored.dtype if ending == "values" else info.dtype in ("U32", "U64"))
-        )
-        if not fits or (ending == "indices" and _beyond(info, stored)):
+        problem = _misfit(key, info, header, tuned)
+        if problem:
             raise CheckpointError(
-                "does not fit the checkpoint",
+                problem,
                 where=f"{patch}, tensor {key!r}",
                 remedy="the file is damaged: write the patch again.",
             )
 
 
-def _beyond(indices: TensorInfo, stored: TensorInfo | None) -> bool:
+def _misfit(key: str, info: TensorInfo, header: Header, tuned: Checkpoint) -> str | None:
+    name, _, ending = key.rpartition(".")
+    stored = tuned.tensors.get(name)
+    if ending not in ("indices", "values") or stored is None:
+        return "names no tensor of the checkpoint"
+    other = f"{name}.{'values' if ending == 'indices' else 'indices'}"
+    partner = header.tensors.get(other)
+    if partner is None or partner.shape != info.shape:
+        return f"has the shape {info.shape}, {other!r} {partner.shape if partner else 'is missing'}"
+    expected = (stored.dtype,) if ending == "values" else ("U32", "U64")
+    if info.dtype not in expected or len(info.shape) != 1:
+        return (
+            f"is {info.dtype} of {len(info.shape)} dimensions, not {' or '.join(expected)} of one"
+        )
+    return _disorder(info, stored) if ending == "indices" else _not_finite(info)
+
+
+def _disorder(indices: TensorInfo, stored: TensorInfo) -> str | None:
     found = read_values(indices).astype(np.uint64)
-    ordered = bool((found[1:] > found[:-1]).all())
-    return not ordered or (stored is not None and len(found) > 0 and found[-1] >= stored.elements)
+    wrong = np.flatnonzero(found[1:] <= found[:-1])
+    if len(wrong):
+        return f"holds {found[wrong[0]]} before {found[wrong[0] + 1]}, not ascending indices"
+    if len(found) and found[-1] >= stored.elements:
+        return f"holds the index {found[-1]}, beyond the {stored.elements} values of the tensor"
+    return None
+
+
+def _not_finite(values: TensorInfo) -> str | None:
+    if values.dtype not in FLOATS:
+        return None
+    found = to_float32(read_values(values), values.dtype)
+    wrong = np.flatnonzero(~np.isfinite(found))
+    return f"holds {found[wrong[0]]} at flat index {wrong[0]}" if len(wrong) else None

@@ -19,7 +19,8 @@ from imprint.checkpoints import (
     write_checkpoint,
 )
 from imprint.checkpoints.dtypes import Array
-from imprint.checkpoints.writer import refuse_foreign
+from imprint.checkpoints.writer import refuse_foreign, resolved
+from imprint.errors import ConfigError
 from imprint.executors import Executor, Threads
 from imprint.findings import Finding
 from imprint.progress import Bar, Silent
@@ -295,19 +296,28 @@ def refuse_targets(
     *,
     patch: bool = False,
     overwrite: bool = False,
+    run: Path | None = None,
 ) -> None:
     """Refuse targets that cannot be written, before any work.
 
     Raises:
         ConfigError: settings that do not make sense, a target that holds something else, is an
-            input or holds one.
+            input, holds one or lies in one, or the folder ``run`` of the run in one of all these.
     """
     config.check()
-    for path in targets(config, out, patch=patch):
+    paths = targets(config, out, patch=patch)
+    for path in paths:
         if patch:
             refuse_existing(path, (base.path, tuned.path), overwrite=overwrite)
         else:
             refuse_foreign(path, (base.path, tuned.path), overwrite=overwrite)
+    taken = [resolved(path) for path in (*paths, base.path, tuned.path)]
+    if run is not None and any(resolved(run).is_relative_to(path) for path in taken):
+        raise ConfigError(
+            "the run folder lies in the target or in an input",
+            where=str(run),
+            remedy="name another --out; the default stands beside the target.",
+        )
 
 
 def _write_whole(
