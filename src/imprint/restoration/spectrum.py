@@ -34,7 +34,7 @@ PLACE = {
     "columns": pl.Int64,
     "change_norm": pl.Float64,
 }
-SECTION = 1 << 27  # weights of the matrices that are kept together: about a minute's work
+SECTION = 1 << 24  # weights of the matrices that are kept together: about a minute's work
 
 
 @dataclass(frozen=True, slots=True)
