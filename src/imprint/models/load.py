@@ -1,4 +1,4 @@
-"""Loading a causal language model and its tokenizer from a folder."""
+"""Loading a causal language model and its tokenizer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imprint.errors import CheckpointError, ConfigError, require
+from imprint.models.adapter import find, stored_type, with_adapter
 
 Dtype = Literal["bf16", "fp16", "fp32"]
 TORCH: dict[str, str] = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -56,41 +57,73 @@ class Loaded:
         return self.model.device
 
 
-def load(folder: Path, *, dtype: Dtype | None = None, device: str | None = None) -> Loaded:
-    """Load a causal language model; code that the folder brings along is never run.
+def load(
+    model: str | Path,
+    *,
+    dtype: Dtype | None = None,
+    device: str | None = None,
+    trust_remote_code: bool = False,
+) -> Loaded:
+    """Load a causal language model, an adapter merged into it where one is named.
 
     Args:
-        folder: in the layout of ``transformers``.
+        model: ``PATH_OR_REPO[@REVISION][+ADAPTER[@REVISION]]``, or a folder. A folder that holds
+            only an adapter is loaded over the base that it names. Adapters are merged in float32
+            and rounded once.
         dtype: the type to compute in; by default that of the stored weights.
-        device: ``cpu``, ``cuda``, ``cuda:1``, …; by default a GPU where there is one.
+        device: ``cpu``, ``cuda``, ``cuda:1``, …; by default a GPU where there is one. ``auto``
+            spreads a large model over all GPUs and the memory of the machine.
+        trust_remote_code: run code that the checkpoint brings along; never without this.
 
     Raises:
-        CheckpointError: it cannot be loaded, or weights of it are missing.
-        ConfigError: a device that is not there.
-        DependencyError: torch or transformers is not installed.
+        CheckpointError: it cannot be found or loaded, or weights of it are missing.
+        ConfigError: the name fits no form, or a device is not there.
+        DependencyError: torch, transformers or, for an adapter, peft is not installed.
     """
     torch, transformers = require("torch", "models"), require("transformers", "models")
-    place = _device(torch, device)
-    kind = getattr(torch, TORCH[dtype]) if dtype else "auto"
-    with _no_bars(transformers):
-        try:
-            model, found = transformers.AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=kind,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-            tokenizer = _tokenizer(transformers, folder)
-        except (OSError, ValueError, KeyError, ImportError) as failed:
-            reason = (str(failed).strip() or repr(failed)).splitlines()[0]
-            raise CheckpointError(
-                f"cannot be loaded by transformers: {reason}",
-                where=str(folder),
-                remedy="models that need code of their own are not supported.",
-            ) from failed
+    place = None if device == "auto" else _device(torch, device)
+    folder, adapter = find(model)
+    how = {
+        "local_files_only": True,
+        "trust_remote_code": trust_remote_code,
+        **({"device_map": "auto"} if place is None else {}),
+    }
+    with _no_bars(transformers), _as_checkpoint_error(folder, trust_remote_code):
+        built, found = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32 if adapter else _kind(torch, dtype),
+            output_loading_info=True,
+            **how,
+        )
+        brings = adapter if adapter and _has_tokenizer(adapter) else folder
+        tokenizer = _tokenizer(transformers, brings, trust_remote_code)
     _refuse_missing(found["missing_keys"], folder)
-    return Loaded(model.to(place).eval(), tokenizer, folder)
+    if adapter:
+        kind = getattr(torch, TORCH[dtype]) if dtype else stored_type(folder, trust_remote_code)
+        built = with_adapter(built, adapter).to(kind)
+    built = built if place is None else built.to(place)
+    named = model if isinstance(model, str) else None
+    return Loaded(built.eval(), tokenizer, folder, named)
+
+
+def _kind(torch: Any, dtype: Dtype | None) -> Any:
+    return getattr(torch, TORCH[dtype]) if dtype else "auto"
+
+
+@contextmanager
+def _as_checkpoint_error(folder: Path, trusted: bool) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError) as failed:
+        reason = (str(failed).strip() or repr(failed)).splitlines()[0]
+        code = "trust_remote_code" in str(failed) and not trusted
+        raise CheckpointError(
+            f"cannot be loaded by transformers: {reason}",
+            where=str(folder),
+            remedy="code that a checkpoint brings is run only with --trust-remote-code."
+            if code
+            else "is it a causal language model, whole, and known to this version?",
+        ) from failed
 
 
 def _refuse_missing(names: set[str], folder: Path) -> None:
@@ -102,11 +135,15 @@ def _refuse_missing(names: set[str], folder: Path) -> None:
         )
 
 
-def _tokenizer(transformers: Any, folder: Path) -> Any:
-    if not any((folder / name).is_file() for name in TOKENIZERS):
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in TOKENIZERS)
+
+
+def _tokenizer(transformers: Any, folder: Path, trusted: bool) -> Any:
+    if not _has_tokenizer(folder):
         return None
     return transformers.AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
+        folder, local_files_only=True, trust_remote_code=trusted
     )
 
 
