@@ -30,6 +30,7 @@ LAYERS = {
     "mastery": 4,
     "drift": 4,
     "restoration": 4,
+    "evaluation": 4,
     "forecast": 4,
     "planning": 4,
     "theory": 4,

@@ -1,0 +1,1 @@
+"""Multiple-choice scoring and verified rollouts of language models."""
