@@ -189,6 +189,7 @@ class _Work:
             inside = Span(fused.name, piece.start, piece.stop)
             whole = Span(piece.part, 0, piece.stop - piece.start)
             other = self.base if side == "tuned" else self.tuned
+            _refuse_packed(fused, other.tensors[piece.part])
             spans = (whole, inside) if side == "tuned" else (inside, whole)
             self.pairs.append(Pair(piece.part, other.tensors[piece.part].shape, *spans))
 

@@ -91,8 +91,8 @@ def _refuse_other_order(fused: TensorInfo, parts: list[TensorInfo]) -> None:
             remedy=CONVERT,
         )
     shape = fused.shape if len(fused.shape) < 3 else (math.prod(fused.shape[:2]), fused.shape[2])
-    rows = sum(part.shape[0] for part in parts)
-    if any(part.shape[1:] != shape[1:] for part in parts) or rows != shape[0]:
+    fits = all(part.shape and part.shape[1:] == shape[1:] for part in parts)
+    if not fits or sum(part.shape[0] for part in parts) != shape[0]:
         shapes = sorted({part.shape for part in parts})
         raise CheckpointError(
             f"of shape {fused.shape} does not hold its {len(parts)} parts of shape "

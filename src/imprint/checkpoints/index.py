@@ -217,14 +217,16 @@ def _nothing(folder: Path) -> CheckpointError:
     for pattern, (what, remedy) in FOREIGN.items():
         if any(folder.glob(pattern)):
             return CheckpointError(f"holds {what}", where=str(folder), remedy=remedy)
-    loose = sorted(path.name for path in folder.glob("*.safetensors"))
+    kinds = ("*.safetensors", "pytorch_model*.bin")
+    loose = [path.name for kind in kinds for path in sorted(folder.glob(kind))]
     if "adapter_model.safetensors" in loose or (folder / "adapter_config.json").is_file():
         return CheckpointError(
             "holds an adapter, not a model", where=str(folder), remedy="write BASE+ADAPTER."
         )
     if loose:
+        one, many = (BIN, BIN_SHARDED) if loose[0].endswith(".bin") else (SINGLE, SHARDED)
         return CheckpointError(
-            f"holds {loose[0]!r} but neither {SINGLE} nor {SHARDED}",
+            f"holds {loose[0]!r} but neither {one} nor {many}",
             where=str(folder),
             remedy="add the index, or rename a single file.",
         )

@@ -89,7 +89,7 @@ def _by_pattern(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     def check(patterns: Any) -> bool:
         try:
             return patterns is None or all(re.compile(k) and fits(v) for k, v in patterns.items())
-        except (AttributeError, re.error):
+        except (AttributeError, re.error, OverflowError, RecursionError):
             return False
 
     return check

@@ -73,7 +73,7 @@ def rename_all(
     for expression, new in rules:
         try:
             changed = {name: re.sub(expression, new, now) for name, now in spelled.items()}
-        except (re.error, IndexError) as wrong:
+        except (re.error, IndexError, OverflowError, RecursionError) as wrong:
             raise ConfigError(f"--rename {expression}={new} cannot be applied: {wrong}") from None
         if changed == spelled:
             raise ConfigError(

@@ -85,7 +85,8 @@ def dequantise(
     at = np.arange(start, start + len(values))
     rows, columns = np.divmod(at, info.shape[1])
     factors = scales[rows // block[0], columns // block[1]]
-    product: Float32 = to_float32(values, info.dtype) * factors
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
+        product: Float32 = to_float32(values, info.dtype) * factors
     return product
 
 
@@ -116,6 +117,10 @@ def _refuse_misfit(
     if info is None:
         raise CheckpointError(f"scales a weight {weight!r} that is not there", where=scales.where)
     expected = tuple(math.ceil(n / b) for n, b in zip(info.shape, block, strict=False))
+    if not scales.dtype.startswith(("F", "BF")):
+        raise CheckpointError(
+            f"is stored as {scales.dtype}; scales are floating-point numbers", where=scales.where
+        )
     if len(info.shape) != 2 or scales.shape != expected:
         raise CheckpointError(
             f"has the shape {scales.shape}; {weight!r} of shape {info.shape} in blocks of {block} "

@@ -134,7 +134,7 @@ def region(text: str, *, compat: Literal["paramrestore"] | None = None) -> Choos
         return lambda name: place(name).layer in numbers
     try:
         pattern = re.compile(text)
-    except re.error as wrong:
+    except (re.error, OverflowError, RecursionError) as wrong:
         raise ConfigError(
             f"{text!r} is no regular expression: {wrong}",
             remedy=f"or name a region: {', '.join(OURS)}, {', '.join(TYPES)}, layers 0-3.",

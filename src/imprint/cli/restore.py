@@ -232,10 +232,10 @@ def renames(pairs: list[str]) -> tuple[tuple[str, str], ...]:
     Raises:
         ConfigError: a pair without ``=``.
     """
-    found = [pair.partition("=") for pair in pairs]
-    wrong = [before for before, equals, _ in found if not equals or not before]
-    if wrong:
-        raise ConfigError(f"--rename {wrong[0]!r} is not of the form REGEX=NEW")
+    found = [pair.rpartition("=") for pair in pairs]  # an expression may itself hold "="
+    for pair, (before, equals, _) in zip(pairs, found, strict=True):
+        if not equals or not before:
+            raise ConfigError(f"--rename {pair!r} is not of the form REGEX=NEW")
     return tuple((before, after) for before, _, after in found)
 
 
