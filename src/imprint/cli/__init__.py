@@ -32,6 +32,10 @@ COMMANDS = {
         "imprint.cli.diff:diff",
         "What did fine-tuning change in the weights, and is it more than chance would give?",
     ),
+    "drift": (
+        "imprint.cli.drift:drift",
+        "How far did fine-tuning move the next-token distributions, and on what?",
+    ),
     "example": (
         "imprint.cli.example:example",
         "Write a generated study with known truth, to try `imprint transfer` on.",
