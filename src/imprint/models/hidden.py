@@ -71,10 +71,14 @@ class Head:
         loaded: the model. Its decoder is taken out of it, and freed unless something else holds
             it; give ``keep`` to leave the model whole.
         keep: put the decoder back after every use.
+
+    Attributes:
+        device: where the model computes.
+        norm: the norm after the last block, ``None`` where no known name has it.
     """
 
     def __init__(self, loaded: Loaded, *, keep: bool = False):
-        self.device = loaded.device
+        self.device, self.norm = loaded.device, final_norm(loaded)
         self.model, self._name = loaded.model, _name(loaded.model)
         self._decoder = decoder(loaded) if keep else None
         self._stub = _stub()
