@@ -40,6 +40,14 @@ COMMANDS = {
         "imprint.cli.example:example",
         "Write a generated study with known truth, to try `imprint transfer` on.",
     ),
+    "mastery": (
+        "imprint.cli.mastery:mastery",
+        "How well does a model know facts, and which should it be tuned on?",
+    ),
+    "lm-eval": (
+        "imprint.cli.lm_eval:lm_eval",
+        "Run lm-eval with scoring that reads shared contexts once; same answers.",
+    ),
     "restore": (
         "imprint.cli.restore:restore",
         "Put a share of what fine-tuning changed back to the base model's weights.",

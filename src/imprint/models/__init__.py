@@ -10,6 +10,7 @@ from imprint.models.engine import (
     OptionScores,
     Question,
 )
+from imprint.models.harness import LmEvalEngine, lm_eval_engine
 from imprint.models.load import Dtype, Loaded, load
 from imprint.models.local import LocalEngine
 from imprint.models.loss import text_scores
@@ -21,12 +22,14 @@ __all__ = [
     "Generated",
     "Identity",
     "Likelihood",
+    "LmEvalEngine",
     "Loaded",
     "LocalEngine",
     "OptionScores",
     "Prompter",
     "Prompting",
     "Question",
+    "lm_eval_engine",
     "load",
     "prompter",
     "text_scores",

@@ -17,7 +17,7 @@ class Likelihood(NamedTuple):
     Attributes:
         logprob: sum of the log-probabilities of its tokens, nats.
         greedy: whether each of its tokens is the most likely one.
-        tokens: how many tokens were scored.
+        tokens: how many tokens were scored; 0 where an engine cannot tell.
         cut: tokens cut from the left of the context because both together were too long.
     """
 
@@ -48,7 +48,7 @@ class OptionScores:
 
     Attributes:
         logprobs: sum of the log-probabilities of the option's tokens, nats.
-        tokens: how many tokens were scored.
+        tokens: how many tokens were scored; 0 where an engine cannot tell.
         greedy: whether each token is the most likely one.
         unconditional: the same sums after the question's other context, where it has one.
         cut: most tokens that were cut from the left of the context, 0 where it fitted.

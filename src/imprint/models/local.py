@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from imprint.errors import DataError, require
+from imprint.models.choices import option_scores
 from imprint.models.engine import Generated, Identity, Likelihood, OptionScores, Question
 from imprint.models.load import Loaded
 from imprint.models.requests import Encoder, Request
 from imprint.models.scoring import Scorer
 
-BLOCK = 1024  # questions scored together, before the first is given
+BLOCK = 512  # questions scored together, before the first is given
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class LocalEngine:
         Raises:
             DataError: there is no tokenizer, or a continuation has no token, or too many.
         """
-        return self.scorer.score([self._request(*texts) for texts in requests])
+        return self.scorer.score([self.encoder.request(*texts) for texts in requests])
 
     def choices(self, questions: Sequence[Question]) -> Iterator[OptionScores]:
         """Score the options of each question, in order; a context is read once for all options.
@@ -77,29 +78,7 @@ class LocalEngine:
             DataError: there is no tokenizer, or an option has no token, or too many.
         """
         for at in range(0, len(questions), BLOCK):
-            yield from self._block(questions[at : at + BLOCK])
-
-    def _block(self, questions: Sequence[Question]) -> Iterator[OptionScores]:
-        asked = [(one.context, text) for one in questions for text in one.options]
-        alone = [
-            (one.unconditional, text)
-            for one in questions
-            if one.unconditional is not None
-            for text in one.options
-        ]
-        answers = iter(self.loglikelihoods([*asked, *alone]))
-        found = [[next(answers) for _ in one.options] for one in questions]
-        for one, scores in zip(questions, found, strict=True):
-            after = None
-            if one.unconditional is not None:
-                after = tuple(next(answers).logprob for _ in one.options)
-            yield OptionScores(
-                logprobs=tuple(each.logprob for each in scores),
-                tokens=tuple(each.tokens for each in scores),
-                greedy=tuple(each.greedy for each in scores),
-                unconditional=after,
-                cut=max(each.cut for each in scores),
-            )
+            yield from option_scores(self.loglikelihoods, questions[at : at + BLOCK])
 
     def rolling(self, texts: Sequence[str]) -> list[Likelihood]:
         """Score whole texts, each token once, a long one in windows (lm-eval's, see ``windows``).
@@ -153,9 +132,6 @@ class LocalEngine:
             rows = written.tolist()
             for sample in range(n):
                 yield self._generated(number, sample, rows[sample % len(rows)], stop)
-
-    def _request(self, context: str, continuation: str) -> Request:
-        return self.encoder.request(*self.encoder.pair(context, continuation))
 
     def _windows(self, text: str, number: int) -> list[Request]:
         ids = self.encoder.encode(text)

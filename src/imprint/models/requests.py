@@ -116,16 +116,30 @@ class Encoder:
             )
         return pair
 
-    def request(self, context: list[int], continuation: list[int]) -> Request:
-        """Cut what does not fit from the left, never the continuation.
+    def request(self, context: str, continuation: str) -> Request:
+        """Give the tokens to score a continuation by.
 
         Raises:
-            DataError: the continuation alone is longer than the model reads.
+            DataError: the continuation has no token of its own, or more than the model reads.
         """
-        if len(continuation) > self.limit:
-            raise DataError(
-                f"a continuation has {len(continuation)} tokens, the model reads {self.limit}"
-            )
-        whole = context + continuation
-        kept = whole[-(self.limit + 1) :]
-        return Request(tuple(kept[:-1]), tuple(continuation), len(whole) - len(kept))
+        return cut(*self.pair(context, continuation), self.limit)
+
+
+def cut(context: list[int], continuation: list[int], limit: int) -> Request:
+    """Cut what does not fit from the left, never the continuation.
+
+    The last token of the continuation is only predicted, so one token more than the limit fits.
+
+    >>> cut([1, 2, 3], [4, 5], 3)
+    Request(ids=(2, 3, 4), targets=(4, 5), cut=1)
+
+    Raises:
+        DataError: the continuation is empty, or longer than the model reads.
+    """
+    if not 0 < len(continuation) <= limit:
+        raise DataError(
+            f"a continuation has {len(continuation)} tokens, the model reads 1 to {limit}"
+        )
+    whole = context + continuation
+    kept = whole[-(limit + 1) :]
+    return Request(tuple(kept[:-1]), tuple(continuation), len(whole) - len(kept))

@@ -1,0 +1,1 @@
+"""Parts of imprint that other libraries call."""
