@@ -155,7 +155,7 @@ def labelled(tokens: pl.DataFrame) -> pl.DataFrame:
 
 def token_texts(tokenizer: Any, ids: Sequence[int]) -> dict[int, str]:
     """Give each token as it stands within a text, its blank in front kept."""
-    anchor = next(iter(tokenizer("a", add_special_tokens=False)["input_ids"]), None)
+    anchor = next(reversed(tokenizer("a", add_special_tokens=False)["input_ids"]), None)
     before = "" if anchor is None else tokenizer.decode([anchor])
     found = {}
     for token in dict.fromkeys(ids):
