@@ -13,12 +13,13 @@ import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from imprint.checkpoints.checkpoint import Checkpoint
+from imprint.checkpoints.lock import held
 from imprint.checkpoints.shards import Shard, Tensors, plan_shard, safetensors_name, write_shards
 from imprint.errors import CheckpointError, ConfigError, DataError
 from imprint.executors import Executor, Threads
@@ -69,7 +70,8 @@ def write_checkpoint(
         ``out``.
 
     Raises:
-        ConfigError: ``out`` holds something else, or an input, or lies in one.
+        ConfigError: ``out`` holds something else, or an input, lies in one, or is being written
+            by another process.
         CheckpointError: ``like`` cannot be written, or a tensor came in another type or size.
         DataError: the disk is full or fails; nothing appears under ``out``.
     """
@@ -87,22 +89,21 @@ def write_checkpoint(
     given, out = out, resolved(out)
     part = out.with_name(f".{out.name}.{work[:16]}.partial")
     try:
-        _forget_other_work(out, part)
-        _keep(part, {shard.name for shard in shards.values()})
         part.mkdir(parents=True, exist_ok=True)
-        _write_weights(part, shards, like, tensor, executor or Threads(workers), bar or Silent())
-        _write_beside(part, shards, like, {**(extra or {}), "README.md": card})
-        _write_record(part, record or {}, work)
-        _publish(part, out)
-    except CheckpointError:
-        with suppress(OSError):  # stays where it holds finished shards
-            part.rmdir()
-        raise
+        with held(part), _tidied(part):
+            _forget_other_work(out, part)
+            _keep(part, {shard.name for shard in shards.values()})
+            crew = executor or Threads(workers)
+            _write_weights(part, shards, like, tensor, crew, bar or Silent())
+            _write_beside(part, shards, like, {**(extra or {}), "README.md": card})
+            _write_record(part, record or {}, work)
+            _publish(part, out)
     except OSError as failed:
+        kept = f"finished files wait in {part}; the same command goes on from there."
         raise DataError(
             f"cannot be written: {failed.strerror or failed}",
             where=str(out),
-            remedy=f"finished files wait in {part}; the same command goes on from there.",
+            remedy=kept if part.is_dir() else "make room, or choose another target.",
         ) from failed
     return given
 
@@ -159,7 +160,8 @@ def _work_hash(fingerprint: str, shards: Mapping[str, Shard]) -> str:
 
 
 def _recorded(out: Path) -> dict[str, int]:
-    return dict(_record(out).get("files", {}))
+    found = _record(out).get("files")
+    return found if isinstance(found, dict) else {}
 
 
 def _record(out: Path) -> dict[str, Any]:
@@ -179,17 +181,34 @@ def _finished(out: Path, work: str) -> bool:
 
 def _forget_other_work(out: Path, part: Path) -> None:
     for old in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
-        if old != part:
-            shutil.rmtree(old)
+        if old != part and old.is_dir():
+            with held(old):
+                _remove(old)
+
+
+@contextmanager
+def _tidied(part: Path) -> Iterator[None]:
+    """Of work that failed, leave the folder only where it holds finished files."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            part.rmdir()
+        raise
 
 
 def _keep(part: Path, names: Collection[str]) -> None:
     """Remove all but finished shards: a kill may have left any other file half-written."""
-    for entry in part.iterdir() if part.is_dir() else ():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        elif entry.name not in names:
-            entry.unlink()
+    for entry in part.iterdir():
+        if entry.is_dir() or entry.name not in names:
+            _remove(entry)
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)
 
 
 def _write_weights(
@@ -217,7 +236,7 @@ def _write_beside(
         (part / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, part / name)
     if json.loads((part / "config.json").read_text("utf-8")) != like.config:
-        write_atomic(part / "config.json", dump_json(like.config) + "\n")
+        write_atomic(part / "config.json", _as_given(like.config))
     if like.index_file:
         write_atomic(part / INDEX, _index(shards, like))
     for name, content in files.items():
@@ -238,7 +257,12 @@ def _index(shards: Mapping[str, Shard], like: Checkpoint) -> bytes:
         "metadata": {**like.index_metadata, "total_size": total},
         "weight_map": dict(sorted(files.items())),
     }
-    return (dump_json(content) + "\n").encode()
+    return _as_given(content)
+
+
+def _as_given(content: Mapping[str, Any]) -> bytes:
+    """Write JSON of a checkpoint's own; some configs hold infinities."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _write_record(part: Path, record: Mapping[str, Any], work: str) -> None:
@@ -254,7 +278,7 @@ def _write_record(part: Path, record: Mapping[str, Any], work: str) -> None:
 
 def _publish(part: Path, out: Path) -> None:
     old = out.with_name(f".{out.name}.replaced")
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
     if out.exists():
         out.rename(old)
     part.rename(out)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -58,22 +60,22 @@ def write_patch(
         DataError: it cannot be written.
     """
     refuse_existing(file, overwrite=overwrite)
-    data, whole = (file.with_name(f".{file.name}.{kind}") for kind in ("data", "part"))
+    whole = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        infos = _write_data(data, names, pieces, tuned)
-        with whole.open("wb") as target, data.open("rb") as source:
+        with tempfile.TemporaryFile(dir=file.parent) as data, whole.open("wb") as target:
+            infos = _write_data(data, file, names, pieces, tuned)
             about = {"format": FORMAT, "version": VERSION, **metadata}
             target.write(build_header(infos, about))
-            shutil.copyfileobj(source, target, 1 << 24)
+            data.seek(0)
+            shutil.copyfileobj(data, target, 1 << 24)
         whole.replace(file)
     except OSError as failed:
         problem = f"cannot be written: {failed.strerror or failed}"
         raise DataError(problem, where=str(file)) from failed
     finally:
-        for left in (data, whole):
-            with suppress(OSError):
-                left.unlink()
+        with suppress(OSError):
+            whole.unlink()
     return sum(info.elements for info in infos if info.name.endswith(".indices"))
 
 
@@ -161,25 +163,24 @@ def read_patch(patch: Path) -> Header:
 
 
 def _write_data(
-    data: Path, names: Iterable[str], pieces: Callable[[str], Pieces], tuned: Checkpoint
+    data: IO[bytes],
+    file: Path,
+    names: Iterable[str],
+    pieces: Callable[[str], Pieces],
+    tuned: Checkpoint,
 ) -> list[TensorInfo]:
     infos: list[TensorInfo] = []
     at = 0
-    with data.open("wb") as handle:
-        for name in names:
-            info = tuned.info(name)
-            kind = "U32" if info.elements <= 1 << 32 else "U64"
-            places, values = _changed(pieces(name), STORAGE[kind], STORAGE[info.dtype])
-            for ending, dtype, array in (
-                ("indices", kind, places),
-                ("values", info.dtype, values),
-            ):
-                if len(array):
-                    shape = (len(array),)
-                    key = f"{name}.{ending}"
-                    infos.append(TensorInfo(key, dtype, shape, data, at, array.nbytes))
-                    handle.write(array.tobytes())
-                    at += array.nbytes
+    for name in names:
+        info = tuned.info(name)
+        kind = "U32" if info.elements <= 1 << 32 else "U64"
+        places, values = _changed(pieces(name), STORAGE[kind], STORAGE[info.dtype])
+        for ending, dtype, array in (("indices", kind, places), ("values", info.dtype, values)):
+            if len(array):
+                shape, key = (len(array),), f"{name}.{ending}"
+                infos.append(TensorInfo(key, dtype, shape, file, at, array.nbytes))
+                data.write(array.tobytes())
+                at += array.nbytes
     return infos
 
 
