@@ -89,14 +89,14 @@ class _Remote:
     stop: tuple[str, ...]
 
     def draw(self, wanted: Sequence[Want], settled: Settled | None = None) -> list[str]:
-        by_count: dict[tuple[int, int], list[int]] = {}
+        by_samples: dict[tuple[int, ...], list[int]] = {}
         for prompt in dict.fromkeys(p for p, _ in wanted):
-            samples = [s for p, s in wanted if p == prompt]
-            by_count.setdefault((min(samples), len(samples)), []).append(prompt)
+            samples = tuple(sorted(s for p, s in wanted if p == prompt))
+            by_samples.setdefault(samples, []).append(prompt)
         found: dict[Want, str] = {}
-        for (first, count), prompts in by_count.items():
-            for one in self._generate(prompts, count, self.source.temperature, first):
-                found[prompts[one.prompt], first + one.sample] = one.text
+        for samples, prompts in by_samples.items():
+            for one in self._generate(prompts, len(samples), self.source.temperature, samples[0]):
+                found[prompts[one.prompt], samples[one.sample]] = one.text
         return [found[want] for want in wanted]
 
     def greedy(self) -> list[str]:

@@ -6,6 +6,7 @@ trainer adds the end-of-text token. Columns beside them say which fact a row is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,7 @@ def write_splits(mastery: pl.DataFrame, config: MasteryConfig) -> Splits:
         files[name] = _lines(chosen, config)
         rows += _set_rows(name, TRAIN if trained else None, level, size, seed, chosen, shares)
     for split, level, kept in _tests(usable, trained=bool(trained)):
-        name = f"{PLACE}/{split}-{_named(level)}.jsonl"
+        name = f"{PLACE}/{_safe(split)}-{_named(level)}.jsonl"
         files[name] = _lines(kept, config)
         rows += _set_rows(name, split, level, len(kept), None, kept, {})
     return Splits(files, pl.DataFrame(rows, schema=SETS), [*findings, *_moved(rows)])
@@ -86,6 +87,12 @@ def _asked(config: MasteryConfig) -> Iterator[tuple[str, int, int]]:
         for size in config.sizes:
             # a set of all facts is the same for every seed
             yield from ((level, size, seed) for seed in range(config.set_seeds if size else 1))
+
+
+def _safe(split: str) -> str:
+    """Make a file name of a split's name, which comes from the user's file."""
+    kept = re.sub(r"[^A-Za-z0-9_-]+", "_", split)[:40]
+    return kept if kept == split else f"{kept}-{key(split):016x}"
 
 
 def _named(level: str) -> str:
@@ -122,9 +129,9 @@ def fill(available: dict[str, int], size: int) -> dict[str, int]:
     left = min(size, sum(available.values()))
     while left:
         open_ = [name for name in available if taken[name] < available[name]]
-        for n, name in enumerate(open_):
-            more = left // len(open_) + (n < left % len(open_))
-            taken[name] += min(more, available[name] - taken[name])
+        for name in open_[:left]:
+            more = min(max(1, left // len(open_)), available[name] - taken[name])
+            taken[name] += more
         left = min(size, sum(available.values())) - sum(taken.values())
     return taken
 
