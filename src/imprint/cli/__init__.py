@@ -36,6 +36,10 @@ COMMANDS = {
         "imprint.cli.drift:drift",
         "How far did fine-tuning move the next-token distributions, and on what?",
     ),
+    "evaluate": (
+        "imprint.cli.evaluate:evaluate",
+        "How do models answer, and how sure are they?",
+    ),
     "example": (
         "imprint.cli.example:example",
         "Write a generated study with known truth, to try `imprint transfer` on.",

@@ -37,7 +37,8 @@ class EvaluateConfig:
         max_new_tokens: of rollouts.
         stop: texts at which a rollout ends; a line's end for plain questions by default.
         engine: ``hf`` (in this process), ``lm-eval`` (its hf backend), or the address of a server.
-        num_fewshot: answered examples before each question.
+        num_fewshot: answered examples before each question; by default none, and for a task of
+            lm-eval its own number.
         chat_template: ``none``, ``auto`` or a path; ``STAGE=…`` for one stage.
         system_prompt: what stands before everything else; ``STAGE=…`` for one stage.
         normalisation: what an option's log-probability is divided by or compared with.
@@ -59,7 +60,7 @@ class EvaluateConfig:
     max_new_tokens: int = 256
     stop: tuple[str, ...] = ()
     engine: str = "hf"
-    num_fewshot: int = 0
+    num_fewshot: int | None = None
     chat_template: tuple[str, ...] = ("none",)
     system_prompt: tuple[str, ...] = ()
     normalisation: Normalisation = "raw"
@@ -99,7 +100,7 @@ class EvaluateConfig:
         """Give how the models of a stage are asked."""
         template = for_stage(self.chat_template, stage, stages) or "none"
         system = for_stage(self.system_prompt, stage, stages)
-        return Prompting(template, system, self.num_fewshot)
+        return Prompting(template, system, self.num_fewshot or 0)
 
     def settings(self) -> dict[str, Any]:
         """Give what changes the result."""

@@ -78,6 +78,9 @@ def mean_interval(
 ) -> tuple[float, float, float]:
     """Mean over prompts with a percentile interval of the bootstrap over prompts.
 
+    Where all prompts have 0, or all 1, every draw is the same; Wilson's interval of the prompts
+    stands in then.
+
     Args:
         values: [prompts], at least one.
 
@@ -87,6 +90,9 @@ def mean_interval(
     found = np.asarray(values, np.float64)
     if len(found) < 2:
         return float(found.mean()), float("nan"), float("nan")
+    if found.min() == found.max() and found[0] in (0.0, 1.0):
+        low, high = wilson(found.sum(), len(found), level).tolist()
+        return float(found[0]), low, high
     rng = np.random.default_rng(seed)
     block = max(1, (1 << 22) // len(found))
     means = [
