@@ -40,6 +40,7 @@ def drift(
     config: Path | None = None,
     device: str | None = None,
     dtype: Literal["bf16", "fp16", "fp32"] | None = None,
+    trust_remote_code: Annotated[bool | None, Parameter(negative="")] = None,
     out: Path | None = None,
     seed: int | None = None,
     json: Flag = False,
@@ -122,6 +123,8 @@ def drift(
         Where models compute; default a GPU where there is one.
     dtype
         Type that models compute in; default that of the weights.
+    trust_remote_code
+        Run code that a checkpoint brings along; never without this.
     out
         Run folder; default imprint-runs/drift.
     seed
@@ -156,6 +159,7 @@ def drift(
         "resamples": resamples,
         "one_model": one_model,
         "device": device,
+        "trust_remote_code": trust_remote_code,
         "dtype": dtype,
         "seed": seed,
         "quiet": quiet or None,

@@ -10,7 +10,7 @@ from imprint.models import Dtype
 
 Positions = Literal["auto", "all", "answer"]
 FactPrompts = Literal["paper", "statement", "question"]
-APART = ("seed", "quiet", "one_model", "device")
+APART = ("seed", "quiet", "one_model", "device", "trust_remote_code")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class DriftConfig:
         one_model: keep one model in memory at a time, and the base's hidden states on disk.
         dtype: type that models compute in; by default that of their weights.
         device: where; by default a GPU where there is one.
+        trust_remote_code: run code that a checkpoint brings along.
         seed: of everything drawn.
         quiet: show no progress.
     """
@@ -61,6 +62,7 @@ class DriftConfig:
     one_model: bool = False
     dtype: Dtype | None = None
     device: str | None = None
+    trust_remote_code: bool = False
     seed: int = 0
     quiet: bool = False
 

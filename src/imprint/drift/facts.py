@@ -18,12 +18,10 @@ from imprint.drift.texts import Sample
 from imprint.errors import DataError
 from imprint.tables import load_frame
 
-SLOT = "{subject}"
 NEEDED = {
-    "mastery": ("fact", "relation", "level", "subject", "answers", "question"),
-    "templates": ("fact", "template", "hits", "samples"),
+    "mastery": ("fact", "relation", "level", "answers", "question"),
+    "templates": ("fact", "template", "prompt", "hits", "samples"),
 }
-TEXTS = ("text", "statement", "prompt", "template")  # where a template's words may stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,50 +64,47 @@ def read_facts(run: Path) -> list[Fact]:
     Raises:
         DataError: it is no such run, or a table lacks what is needed.
     """
-    tables = {name: _table(run, name) for name in NEEDED}
-    best = best_templates(tables["mastery"], tables["templates"])
-    found = []
-    for row in tables["mastery"].iter_rows(named=True):
-        if row["subject"] is None or row["question"] is None or not row["answers"]:
-            continue  # a row of the user's own prompts has no template to choose
-        statement = best.get(row["relation"])
-        if statement is None:
-            continue
-        found.append(
-            Fact(
-                str(row["fact"]),
-                str(row["relation"]),
-                int(row["level"]),
-                tuple(row["answers"]),
-                statement.replace(SLOT, row["subject"]),
-                row["question"].replace(SLOT, row["subject"]),
-            )
+    mastery, templates = (_table(run, name) for name in NEEDED)
+    best = best_prompts(mastery, templates)
+    found = [
+        Fact(
+            str(row["fact"]),
+            str(row["relation"]),
+            int(row["level"]),
+            tuple(row["answers"]),
+            best[row["fact"]],
+            row["question"],
         )
+        for row in mastery.iter_rows(named=True)
+        if row["fact"] in best and row["question"] and row["answers"]
+    ]
     if not found:
         raise DataError(
-            "holds no fact with subject, question and template",
+            "holds no fact with question, answer and a template that was sampled",
             where=str(run),
             remedy="first-token drift needs a run over facts with templates.",
         )
     return found
 
 
-def best_templates(mastery: pl.DataFrame, templates: pl.DataFrame) -> dict[str, str]:
-    """Give each relation the words of its most successful template; of equal ones the first."""
-    words = next((c for c in TEXTS if c in templates and templates[c].dtype == pl.String), None)
-    if words is None:
-        raise DataError("the table 'templates' does not hold the templates' words")
-    relation = mastery.select("fact", "relation").unique("fact")
-    if "relation" not in templates.columns:
-        templates = templates.join(relation, on="fact", how="inner")
-    rates = (
-        templates.filter(pl.col(words).str.contains(SLOT, literal=True))
-        .group_by("relation", words, maintain_order=True)
-        .agg(rate=pl.col("hits").sum() / pl.col("samples").sum())
-        .sort("rate", descending=True, maintain_order=True)
+def best_prompts(mastery: pl.DataFrame, templates: pl.DataFrame) -> dict[str, str]:
+    """Give each fact its prompt by the most successful template of its relation.
+
+    Args:
+        mastery: ``fact``, ``relation``.
+        templates: ``fact``, ``template`` (its number), ``prompt``, ``hits``, ``samples``.
+    """
+    rows = templates.join(mastery.select("fact", "relation"), on="fact", how="inner")
+    best = (
+        rows.group_by("relation", "template")
+        .agg(pl.col("hits", "samples").sum())
+        .filter(pl.col("samples") > 0)
+        .with_columns(rate=pl.col("hits") / pl.col("samples"))
+        .sort("rate", "template", descending=[True, False])
         .unique("relation", keep="first", maintain_order=True)
     )
-    return dict(rates.select("relation", words).iter_rows())
+    kept = rows.join(best.select("relation", "template"), on=["relation", "template"], how="inner")
+    return dict(kept.drop_nulls("prompt").select("fact", "prompt").iter_rows())
 
 
 def chosen(facts: Sequence[Fact], config: DriftConfig) -> list[Fact]:

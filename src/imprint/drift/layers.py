@@ -30,6 +30,7 @@ from imprint.models.hidden import Head, layer_states
 Floats = npt.NDArray[np.float64]
 MEASURES = ("relative_change", "cosine", "lens_kl_base_tuned")
 CKA_DRAWS = 100
+CONSTANT = 1e-24
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,9 @@ def _weighted_cka(one: Floats, other: Floats, weights: Floats) -> float:
         centred.append(gram - row[:, None] - row[None, :] + share @ row)
     pairs = ((0, 1), (0, 0), (1, 1))
     cross, a, b = (share @ (centred[i] * centred[j]) @ share for i, j in pairs)
-    return float(cross / np.sqrt(a * b)) if a > 0 and b > 0 else float("nan")
+    # what is left of a constant side after centring is rounding
+    least = [CONSTANT * (share @ np.square(gram) @ share) for gram in (one, other)]
+    return float(cross / np.sqrt(a * b)) if a > least[0] and b > least[1] else float("nan")
 
 
 def _number(value: float) -> float | None:

@@ -104,7 +104,7 @@ def gather(models: Models, sources: Sources, config: DriftConfig) -> Material:
     facts = _facts(sources.mastery, config)
     prompts = _read(sources.on_policy, config, {})
     questions = [fact.sample(config.fact_prompts) for fact in facts]
-    base, tuned, findings = _tokenizers(models, [*samples, *questions, *prompts])
+    base, tuned, findings = _tokenizers(models, [*samples, *questions, *prompts], config)
     cutter = Cutter(base, tuned, _prompters(base, tuned, config), _limit(models, config), config)
     _refuse_idle_template(config, [*samples, *questions], prompts)
     pieces = cutter.cut(samples) if samples else []
@@ -138,12 +138,15 @@ def _facts(run: Path | None, config: DriftConfig) -> list[Fact]:
     return [facts[sample.name] for sample in drawn(samples, config.limit, config.seed)]
 
 
-def _tokenizers(models: Models, samples: Sequence[Sample]) -> tuple[Any, Any, list[Finding]]:
-    base = tokenizer_of(models.base.path)
+def _tokenizers(
+    models: Models, samples: Sequence[Sample], config: DriftConfig
+) -> tuple[Any, Any, list[Finding]]:
+    trusted = config.trust_remote_code
+    base = tokenizer_of(str(models.base.reference), trust_remote_code=trusted)
     findings, first = [], None
     texts = [sample.text for sample in samples]
     for checkpoint, name in zip(models.tuned, models.names, strict=True):
-        tuned = tokenizer_of(checkpoint.path)
+        tuned = tokenizer_of(str(checkpoint.reference), trust_remote_code=trusted)
         findings += compare(base, tuned, texts, name)
         first = first or tuned
     return base, first, list(dict.fromkeys(findings))

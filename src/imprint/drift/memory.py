@@ -69,7 +69,13 @@ class Memory:
         release()
 
     def _load(self, checkpoint: Checkpoint) -> Loaded:
-        return load(checkpoint.path, dtype=self.config.dtype, device=self.config.device)
+        config = self.config
+        return load(
+            str(checkpoint.reference),
+            dtype=config.dtype,
+            device=config.device,
+            trust_remote_code=config.trust_remote_code,
+        )
 
 
 def _checked(loaded: Loaded, *, keep: bool) -> Head:
