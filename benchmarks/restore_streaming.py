@@ -148,7 +148,7 @@ def published(folder: Path, ratio: float, save: str) -> None:
 
     # the larger ratios want ten times the model; better an error than a machine without memory
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGESIZE") + _cached()
-    resource.setrlimit(resource.RLIMIT_DATA, (int(free * 0.95), resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_DATA, (int(free * 0.85), resource.RLIM_INFINITY))
     from safetensors.torch import load_file, save_file
 
     base = load_file(folder / "base/model.safetensors")
