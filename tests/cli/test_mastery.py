@@ -145,7 +145,9 @@ def test_mistakes_are_said_without_a_traceback(
 
 def test_a_killed_run_resumes(model: Path, facts: Path, tmp_path: Path) -> None:
     rows = [
-        {"prompts": [f"the {c}{d}", f"a {d}"], "answer": c} for c in "abcdefgh" for d in "abcdefgh"
+        {"prompts": [f"the {c}{d}", f"a {d}"], "answer": c}
+        for c in "abcdefghijkl"
+        for d in "abcdefghijklm"
     ]
     path, out = write(tmp_path / "many.jsonl", rows), tmp_path / "out"
     command = [
@@ -156,10 +158,10 @@ def test_a_killed_run_resumes(model: Path, facts: Path, tmp_path: Path) -> None:
     with subprocess.Popen(list(map(str, command)), env=environment) as process:
         deadline = time.monotonic() + 120
         while not list(out.glob(".work/*/block-*/done")) and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-    if not (out / "result.json").exists():
-        assert not (out / "tables").exists()
+    assert not (out / "result.json").exists()
+    assert not (out / "tables").exists()
     arguments = command[4:-3]
     assert call(*arguments, "--batch-size", "32", "--quiet") == 0
     assert json.loads((out / "manifest.json").read_text())["resumed"]
