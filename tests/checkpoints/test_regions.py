@@ -151,3 +151,7 @@ def test_the_authors_count_on_a_real_pair(shared: Path) -> None:
     total = sum(found.tensors[name].elements for name in ours)
     taken = sum(int(restored) for _, _, restored, _, _ in rows)
     assert taken == int(total * 20 / 100)
+
+
+def test_a_number_too_long_is_no_layer() -> None:
+    assert place(f"model.layers.{'9' * 5000}.mlp.up_proj.weight").layer is None

@@ -184,6 +184,36 @@ def test_an_expression_may_hold_an_equals_sign(make: Make, tmp_path: Path) -> No
     assert call(*arguments) == 0
 
 
+def test_shares_that_would_get_one_name(pair: Pair, tmp_path: Path, capsys) -> None:
+    arguments = ("restore", *pair, tmp_path / "OUT", "--top", "0.1,0.1000000000000001")
+    refused(capsys, tmp_path, arguments, "names a share twice")
+
+
+@pytest.mark.parametrize("region", ["layers 0-99999999999", "a{99999999999}", "(", "layers 3-1"])
+def test_regions_that_cannot_be(pair: Pair, tmp_path: Path, capsys, region: str) -> None:
+    for arguments in list(commands(*pair, tmp_path))[:3]:
+        refused(capsys, tmp_path, (*arguments, "--region", region), region)
+
+
+def test_many_layers_cost_nothing(pair: Pair, tmp_path: Path) -> None:
+    arguments = ("restore", *pair, tmp_path / "OUT", "--region", "layers 1-999999999", "--quiet")
+    assert call(*arguments) == 0
+
+
+def test_changes_beyond_float32(make: Make, tmp_path: Path, capsys) -> None:
+    models = [llama("F32", seed=n) for n in range(2)]
+    for model, value in zip(models, (3e38, -3e38), strict=True):
+        model[Q][1].reshape(-1)[5] = value
+    base, tuned = (make(n, m) for n, m in zip("bt", models, strict=True))
+    for by in ("relative", "absolute", "fapm", "random"):
+        out = tmp_path / by
+        assert call("restore", base, tuned, out, "--by", by, "--top", "0.05", "--quiet") == 0
+        found = open_checkpoint(out).read(Q)
+        assert abs(found[5]) == np.float32(3e38)
+    arguments = ("restore", base, tuned, tmp_path / "OUT", "--by", "dare")
+    refused(capsys, tmp_path, (*arguments, "--top", "0.0001"), Q, "inf at flat index 5")
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [

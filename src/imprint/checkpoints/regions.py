@@ -131,7 +131,7 @@ def region(text: str, *, compat: Literal["paramrestore"] | None = None) -> Choos
         return lambda name: place(name).module == text and not place(name).bias
     if re.match(r"layers?\s+\d", text):
         numbers = _numbers(text)
-        return lambda name: place(name).layer in numbers
+        return lambda name: any(place(name).layer in some for some in numbers)
     try:
         pattern = re.compile(text)
     except (re.error, OverflowError, RecursionError) as wrong:
@@ -182,7 +182,7 @@ AUTHORS: dict[str, Chooses] = {
 
 def _layer(steps: list[str]) -> int | None:
     for before, step in pairwise(steps):
-        if before in LAYERS and step.isdecimal():
+        if before in LAYERS and step.isdecimal() and len(step) < 10:
             return int(step)
     return None
 
@@ -213,12 +213,12 @@ def _attention(steps: list[str]) -> bool:
     return any("attn" in step or "attention" in step for step in steps)
 
 
-def _numbers(text: str) -> frozenset[int]:
+def _numbers(text: str) -> list[range]:
     body = re.sub(r"^layers?\s+", "", text).replace(" ", "")
-    found: set[int] = set()
+    found: list[range] = []
     for piece in body.split(","):
-        ends = re.fullmatch(r"(\d+)(?:-(\d+))?", piece)
+        ends = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", piece)
         if ends is None or (ends[2] and int(ends[2]) < int(ends[1])):
             raise ConfigError(f"{text!r} is no range of layers", remedy="write: layers 0-3,8.")
-        found.update(range(int(ends[1]), int(ends[2] or ends[1]) + 1))
-    return frozenset(found)
+        found.append(range(int(ends[1]), int(ends[2] or ends[1]) + 1))
+    return found

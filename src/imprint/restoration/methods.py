@@ -59,8 +59,8 @@ def by_fapm(means: dict[int, float], eps: float) -> Scorer:
 
     def scorer(chunk: Chunk) -> Float32:
         mean, size = np.float32(means[chunk.part.number]), np.abs(chunk.base)
-        change = np.abs(chunk.tuned - chunk.base)
         with np.errstate(over="ignore"):
+            change = np.minimum(np.abs(chunk.tuned - chunk.base), np.finfo(np.float32).max)
             lost = change * (mean / (size + np.float32(eps)) - np.float32(1))
         return ordered(lost)
 

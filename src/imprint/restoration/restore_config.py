@@ -117,6 +117,6 @@ class RestoreConfig:
                 raise ConfigError(f"--top {value} is not between 0 and 1")
             if not 0 <= value < math.inf:
                 raise ConfigError(f"--strength {value} is not 0 or more and finite")
-        if len(set(self.levels)) < len(self.levels):
+        if len({f"{value:.12g}" for value in self.levels}) < len(self.levels):  # as folders say it
             noun = "share" if self.axis == "top" else "strength"
             raise ConfigError(f"--{self.axis} names a {noun} twice")
