@@ -14,6 +14,7 @@ from imprint.restoration.concentration import Counted, Counter
 from imprint.restoration.config import DiffConfig
 from imprint.restoration.counting import Counting
 from imprint.restoration.diff_result import DiffResult, Study, assemble
+from imprint.restoration.folders import refuse_within
 from imprint.restoration.inputs import Inputs as Inputs
 from imprint.restoration.inputs import open_inputs as open_inputs
 from imprint.restoration.kept import Unit
@@ -63,6 +64,7 @@ def diff(
 
 def open_run(inputs: Inputs, config: DiffConfig, out: Path) -> Run:
     """Open the run folder whose fingerprint covers checkpoints, settings and versions."""
+    refuse_within(out, (checkpoint.path for checkpoint in (inputs.base, *inputs.tuned)))
     settings = {
         **config.settings,
         "base": str(inputs.base.reference),

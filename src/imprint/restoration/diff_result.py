@@ -150,8 +150,8 @@ def _about(study: Study, number: int) -> Json:
         "parameters": parameters,
         "unchanged_fraction": same / parameters,
         "within_1e-5_fraction": within / parameters,
-        "change_norm": norm,
-        "relative_norm": norm / math.sqrt(base_squares) if base_squares else None,
+        "change_norm": _number(norm),
+        "relative_norm": _number(norm / math.sqrt(base_squares) if base_squares else math.nan),
         "base_rms": math.sqrt(base_squares / parameters),
         "gini_relative": _number(tally.relative.gini()),
         "gini_absolute": _number(tally.absolute.gini()),
@@ -264,7 +264,7 @@ def _tensors(study: Study) -> pl.DataFrame:
                     "mean_absolute": row["absolute"] / n,
                     "share_of_relative": row["relative"] / whole[0] if whole[0] else None,
                     "share_of_squares": row["squares"] / whole[1] if whole[1] else None,
-                    "change_norm": math.sqrt(row["squares"]),
+                    "change_norm": _number(math.sqrt(row["squares"])),
                     "relative_norm": math.sqrt(row["squares"] / row["base_squares"])
                     if row["base_squares"]
                     else None,
@@ -282,7 +282,7 @@ def _cosines(study: Study) -> Iterator[Json]:
     for i, one in enumerate(study.names):
         for j in range(i + 1, len(study.names)):
             size = math.sqrt(products[i, i] * products[j, j])
-            cosine = float(products[i, j]) / size if size else None
+            cosine = _number(float(products[i, j]) / size if size else math.nan)
             yield {"tuned": one, "other": study.names[j], "cosine": cosine}
 
 

@@ -16,6 +16,7 @@ from imprint.checkpoints import (
     weight_files,
 )
 from imprint.checkpoints.index import BIN, BIN_SHARDED, SHARDED, SINGLE, read_object
+from imprint.checkpoints.reference import exists
 from imprint.errors import ConfigError
 from imprint.restoration.config import DiffConfig
 from imprint.restoration.sites import Group, groups
@@ -85,7 +86,7 @@ def open_inputs(base: str | Path, tuned: Sequence[str | Path], config: DiffConfi
 
 def _expand(name: str) -> list[tuple[str, int | None]]:
     folder = Path(name)
-    steps = trainer_checkpoints(folder) if folder.is_dir() else []
+    steps = trainer_checkpoints(folder) if exists(name) and folder.is_dir() else []
     found: list[tuple[str, int | None]] = [(str(path), _step_of(path)) for path in steps]
     if not steps:
         return [(name, _step_of(folder))]

@@ -19,12 +19,12 @@ from imprint.checkpoints import (
     write_checkpoint,
 )
 from imprint.checkpoints.dtypes import Array
-from imprint.checkpoints.writer import refuse_foreign, resolved
-from imprint.errors import ConfigError
+from imprint.checkpoints.writer import refuse_foreign
 from imprint.executors import Executor, Threads
 from imprint.findings import Finding
 from imprint.progress import Bar, Silent
 from imprint.restoration import compat
+from imprint.restoration.folders import refuse_within
 from imprint.restoration.kept import Unit, kept_cuts, kept_weights
 from imprint.restoration.mask import Cut, Scores
 from imprint.restoration.methods import Scorer, by_chance, by_change, by_fapm, mean_sizes
@@ -311,13 +311,8 @@ def refuse_targets(
             refuse_existing(path, (base.path, tuned.path), overwrite=overwrite)
         else:
             refuse_foreign(path, (base.path, tuned.path), overwrite=overwrite)
-    taken = [resolved(path) for path in (*paths, base.path, tuned.path)]
-    if run is not None and any(resolved(run).is_relative_to(path) for path in taken):
-        raise ConfigError(
-            "the run folder lies in the target or in an input",
-            where=str(run),
-            remedy="name another --out; the default stands beside the target.",
-        )
+    if run is not None:
+        refuse_within(run, (*paths, base.path, tuned.path))
 
 
 def _write_whole(

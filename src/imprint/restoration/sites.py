@@ -10,6 +10,7 @@ import numpy as np
 from imprint.checkpoints import Alignment, Checkpoint, Span, place, select
 from imprint.checkpoints.dtypes import Float32
 from imprint.checkpoints.regions import is_buffer
+from imprint.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def groups(alignments: Sequence[Alignment], region: str) -> list[Group]:
     """Group what lies in a region, in the order of the tuned checkpoint's data.
 
     Raises:
-        ConfigError: nothing lies in the region, or it cannot be read.
+        ConfigError: nothing lies in the region, nothing in it has values, or it cannot be read.
     """
     found: dict[Span, Site] = {}
     for number, alignment in enumerate(alignments):
@@ -62,6 +63,11 @@ def groups(alignments: Sequence[Alignment], region: str) -> list[Group]:
             pair = pairs[name]
             site = found.setdefault(pair.base, Site(name, pair.shape, pair.base))
             site.tuned[number] = pair.tuned
+        if not any(site.elements for site in found.values() if number in site.tuned):
+            raise ConfigError(
+                f"the tensors in the region {region!r} hold no values",
+                remedy="name another --region; are the checkpoints whole?",
+            )
     sorted_out: dict[tuple[int | None, str], list[Site]] = {}
     for site in found.values():
         where = place(site.name)
