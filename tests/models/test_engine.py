@@ -14,7 +14,7 @@ from imprint.models import (
     lm_eval_engine,
     load,
 )
-from models_support import tiny, torch
+from models_support import tiny, torch, transformers
 
 QUESTIONS = [
     Question("the cat sat on", (" a mat", " the dog", " zz")),
@@ -131,3 +131,35 @@ def test_backends_that_cannot_be_made_are_refused(folder: Path) -> None:
         lm_eval_engine(str(folder), "hff")
     with pytest.raises(ConfigError, match="cannot be made"):
         lm_eval_engine(str(folder / "absent"), "hf", {"device": "cpu"})
+
+
+def test_draws_depend_on_seed_and_text_alone(engine: LocalEngine, capsys) -> None:
+    how = {"n": 2, "temperature": 0.9, "max_new_tokens": 6, "seed": 3}
+    alone = [one.text for one in engine.generate(["the cat"], **how)]
+    among = list(engine.generate(["a dog", "the cat", "zz", "the cat"], **how))
+    assert [one.text for one in among if one.prompt == 1] == alone
+    assert [one.text for one in among if one.prompt == 3] != alone
+    assert not capsys.readouterr().err
+    list(engine.generate(["the cat sat on the mat " * 3, "a"], **how))
+    assert "1 of 2 prompts had more than 26 tokens" in capsys.readouterr().err
+
+
+def test_a_recurrent_model_generates_too(engine: LocalEngine) -> None:
+    from dataclasses import replace
+
+    torch.manual_seed(0)
+    config = transformers.MambaConfig(
+        vocab_size=32, hidden_size=16, num_hidden_layers=2, state_size=4, eos_token_id=1
+    )
+    model = transformers.MambaForCausalLM(config).eval()
+    other = LocalEngine(replace(engine.loaded, model=model), max_length=32)
+    how = {"n": 2, "temperature": 0.9, "max_new_tokens": 6, "seed": 3}
+    found = list(other.generate(["the cat", "a dog"], **how))
+    assert [(one.prompt, one.sample) for one in found] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert found == list(other.generate(["the cat", "a dog"], **how))
+    greedy = list(other.generate(["the cat"], n=2, max_new_tokens=6))
+    assert greedy[0].text == greedy[1].text
+    scores = list(other.choices(QUESTIONS[:2]))
+    assert all(
+        len(one.logprobs) == len(q.options) for one, q in zip(scores, QUESTIONS, strict=False)
+    )

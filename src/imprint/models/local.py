@@ -8,11 +8,10 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
-from imprint.errors import DataError, require
+from imprint.errors import DataError
 from imprint.models.choices import option_scores
 from imprint.models.engine import Generated, Identity, Likelihood, OptionScores, Question
+from imprint.models.generation import Continuing
 from imprint.models.load import Loaded
 from imprint.models.requests import Encoder, Request
 from imprint.models.scoring import Scorer
@@ -109,52 +108,17 @@ class LocalEngine:
     ) -> Iterator[Generated]:
         """Continue each prompt ``n`` times, in order of prompt and sample; 0 is greedy.
 
-        Draws depend on seed, prompt and its position alone. A prompt that leaves no room for the
-        new tokens is cut from the left.
+        Draws depend on the seed and on the prompt's text, not on its company. A prompt that leaves
+        no room for the new tokens is cut from the left, and this is said.
         """
-        torch = require("torch", "models")
-        for number, prompt in enumerate(prompts):
-            ids = self.encoder.encode(prompt) or [self.encoder.prefix]
-            ids = ids[-max(1, self.context - max_new_tokens) :]
-            with torch.random.fork_rng(), torch.inference_mode():
-                torch.manual_seed(int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
-                written = self.loaded.model.generate(
-                    input_ids=torch.tensor([ids], device=self.loaded.device),
-                    attention_mask=torch.ones((1, len(ids)), device=self.loaded.device).long(),
-                    do_sample=temperature > 0,
-                    temperature=temperature if temperature > 0 else None,
-                    top_p=None,
-                    top_k=None,
-                    num_return_sequences=n if temperature > 0 else 1,
-                    max_new_tokens=max_new_tokens,
-                    pad_token_id=self.encoder.prefix,
-                )[:, len(ids) :]
-            rows = written.tolist()
-            for sample in range(n):
-                yield self._generated(number, sample, rows[sample % len(rows)], stop)
+        how = Continuing(self.encoder, n, temperature, max_new_tokens, seed, stop)
+        return how(prompts)
 
     def _windows(self, text: str, number: int) -> list[Request]:
         ids = self.encoder.encode(text)
         if not ids:
             raise DataError("the text has no token", where=f"text {number + 1}")
         return windows(ids, self.encoder.prefix, self.context)
-
-    def _generated(
-        self, prompt: int, sample: int, ids: list[int], stop: Sequence[str]
-    ) -> Generated:
-        ends = self._ends()
-        length = next((at for at, token in enumerate(ids) if token in ends), len(ids))
-        ended = "end" if length < len(ids) else "length"
-        text = str(self.tokenizer.decode(ids[:length], skip_special_tokens=True))
-        first = min((text.find(mark) for mark in stop if mark in text), default=-1)
-        if first >= 0:
-            text, ended = text[:first], "stop"
-        return Generated(prompt, sample, text, min(length + 1, len(ids)), ended)  # type: ignore[arg-type]
-
-    def _ends(self) -> set[int]:
-        told = self.loaded.model.generation_config.eos_token_id
-        ids = told if isinstance(told, list) else [told]
-        return {int(one) for one in (*ids, self.tokenizer.eos_token_id) if one is not None}
 
 
 def windows(ids: Sequence[int], prefix: int, limit: int) -> list[Request]:
