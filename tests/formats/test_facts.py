@@ -66,6 +66,7 @@ def test_leakage_flags_on_the_train_split(shared: Path) -> None:
 @pytest.mark.shared
 def test_dev_splits_and_the_questions_that_two_splits_share(shared: Path) -> None:
     root = shared / "facts" / "entity_questions"
+    assert len(read_facts(root, ["train_ood"]).facts) == 91_526
     dev = read_facts(root, ["dev", "dev_ood"]).facts
     assert dict(dev["split"].value_counts().iter_rows()) == {"dev": 9_580, "dev_ood": 11_563}
     assert counts(dev, "dev")["P36"] == 873
@@ -150,6 +151,16 @@ def test_own_rows_of_three_forms(tmp_path: Path) -> None:
     assert read_facts(path, ["train"]).facts["subject"].to_list() == ["France"]
     with pytest.raises(ConfigError, match="the splits are: train"):
         read_facts(path, ["test"])
+
+
+def test_fields_are_mapped(tmp_path: Path) -> None:
+    path = lines(tmp_path / "facts.jsonl", {"ask": "Who?", "solution": "Me"})
+    found = read_facts(path, rename={"question": "ask", "answer": "solution"})
+    assert found.facts.select("question", "answers").row(0) == ("Who?", ["Me"])
+    with pytest.raises(DataError, match="'asks' is missing"):
+        read_facts(path, rename={"question": "asks"})
+    with pytest.raises(ConfigError, match="JSON lines only"):
+        read_facts(tmp_path, rename={"question": "ask"})
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from imprint.cli.common import default_out, show
+from imprint.cli.common import default_out, mapping, show
 
 if TYPE_CHECKING:
     from imprint.mastery import MasteryConfig
@@ -25,6 +25,7 @@ def mastery(
     facts: Path | None = None,
     closed_book: Path | None = None,
     config: Path | None = None,
+    map_: Annotated[list[str] | None, Parameter(name="--map", negative="")] = None,
     split: Many = None,
     templates: str | None = None,
     synonyms: str | None = None,
@@ -88,6 +89,8 @@ def mastery(
         A finished run of this command: ask its questions, greedily, and give accuracy by level.
     config
         YAML file with the same settings; flags win over it.
+    map_
+        ours=theirs: the name of a field in JSON lines; may repeat.
     split
         Keep facts of this split; may repeat.
     templates
@@ -161,6 +164,7 @@ def mastery(
     from imprint.mastery.models import Named
 
     flags = {
+        "map": mapping(map_) if map_ else None,
         "split": tuple(split) if split else None,
         "templates": templates,
         "synonyms": synonyms,

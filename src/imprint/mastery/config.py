@@ -23,6 +23,7 @@ class MasteryConfig:
     """A mastery run; the defaults are those of arXiv 2509.16596 where it states any.
 
     Attributes:
+        map: our field → its name in JSON lines of facts.
         split: splits of the facts to keep; all, or of EntityQuestions train, test and test_ood.
         templates: a JSON file of templates in place of those that come with the facts.
         synonyms: ``paper``, ``none`` or a JSON file of other names for answers.
@@ -49,6 +50,7 @@ class MasteryConfig:
         dtype, device: what the model computes in and on.
     """
 
+    map: dict[str, str] = field(default_factory=dict)
     split: tuple[str, ...] = ()
     templates: str | None = None
     synonyms: str = "paper"

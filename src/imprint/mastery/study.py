@@ -120,7 +120,7 @@ def mastery(
 def open_inputs(model: Named, facts: Path, config: MasteryConfig) -> Inputs:
     """Read facts, templates and synonyms, and prepare every prompt."""
     config.check()
-    found = read_facts(facts, config.split)
+    found = read_facts(facts, config.split, config.map)
     kept, noticed = flag(found.facts)
     findings = [*found.findings, *noticed]
     for leak in config.drop:

@@ -17,7 +17,8 @@ from imprint.errors import require
 
 Keys = npt.NDArray[np.uint64]
 BLOCK = 128  # tokens summed before the search goes into one block
-HELD = 1 << 20  # probabilities held at once: they stay in the processor's cache
+HELD_CPU = 1 << 20  # probabilities held at once: they stay in the processor's cache
+HELD_GPU = 1 << 27
 
 
 def key(*parts: int | str) -> int:
@@ -59,7 +60,8 @@ def choose(logits: Any, numbers: npt.NDArray[np.float64], temperature: float) ->
         return logits.argmax(-1)
     rows, vocabulary = logits.shape
     width = -(-vocabulary // BLOCK) * BLOCK
-    at_once = max(1, HELD // width)
+    held_at_once = HELD_CPU if logits.device.type == "cpu" else HELD_GPU
+    at_once = max(1, held_at_once // width)
     held = torch.zeros((min(rows, at_once), width), dtype=torch.float32, device=logits.device)
     drawn = torch.from_numpy(numbers).to(logits.device)
     found = torch.empty(rows, dtype=torch.long, device=logits.device)

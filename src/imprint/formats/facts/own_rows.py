@@ -12,6 +12,7 @@ and ``split`` may stand beside them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,28 @@ NO_RELATION = "facts"
 SINGLE = ("answer", "object", "completion")
 
 
-def read_own_rows(path: Path) -> FactSet:
+def read_own_rows(path: Path, rename: Mapping[str, str] | None = None) -> FactSet:
     """Read facts of any of the three forms.
+
+    Args:
+        path: the file.
+        rename: our field → the name in the file.
 
     Raises:
         DataError: a row lacks an answer, or what is needed to ask for it.
     """
     with path.open("rb") as lines:
-        rows = [_row(row, where) for where, row in parse_lines(lines, str(path))]
+        named = (
+            (where, _renamed(row, rename or {}, where))
+            for where, row in parse_lines(lines, str(path))
+        )
+        rows = [_row(row, where) for where, row in named]
     facts, findings = frame_of(rows, str(path))
     return FactSet(facts, {}, findings)
+
+
+def _renamed(row: Object, rename: Mapping[str, str], where: str) -> Object:
+    return {**row, **{ours: need(row, theirs, object, where) for ours, theirs in rename.items()}}
 
 
 def _row(row: Object, where: str) -> dict[str, Any]:

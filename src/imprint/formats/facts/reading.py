@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from imprint.errors import ConfigError, DataError
@@ -17,23 +17,29 @@ from imprint.formats.facts.own_rows import read_own_rows
 from imprint.formats.facts.pararel import find_pararel, read_pararel
 from imprint.formats.json_input import load_json
 
+LINES = (".jsonl", ".ndjson")
 FORMS = (
     "expected a folder of EntityQuestions, LRE relations (.json files) or ParaRel, one LRE file, "
     "or JSON lines of facts."
 )
 
 
-def read_facts(path: Path, splits: Sequence[str] = ()) -> FactSet:
+def read_facts(
+    path: Path, splits: Sequence[str] = (), rename: Mapping[str, str] | None = None
+) -> FactSet:
     """Read facts; what they are is told from names and content.
 
     Args:
         path: a folder of EntityQuestions, LRE relations or ParaRel, an LRE file, or JSON lines.
+        rename: our field → the name in JSON lines (``--map ours=theirs``).
         splits: keep these; of EntityQuestions by default ``train``, ``test``, ``test_ood``.
 
     Raises:
         ConfigError: an unknown split.
         DataError: nothing to read, or a file that is damaged or of another form.
     """
+    if rename and path.suffix not in LINES:
+        raise ConfigError("--map renames fields of JSON lines only", where=str(path))
     if path.is_dir():
         if is_entity_questions(path):
             return read_entity_questions(path, splits or DEFAULT)
@@ -44,10 +50,10 @@ def read_facts(path: Path, splits: Sequence[str] = ()) -> FactSet:
         if not is_lre(load_json(path)):
             raise DataError("facts of an unknown form", where=str(path), remedy=FORMS)
         return _chosen(read_lre([path]), splits, path)
-    if path.suffix not in (".jsonl", ".ndjson"):
+    if path.suffix not in LINES:
         problem = f"a file of the kind {path.suffix!r} is not read as facts"
         raise DataError(problem, where=str(path), remedy=FORMS)
-    return _chosen(read_own_rows(path), splits, path)
+    return _chosen(read_own_rows(path, rename), splits, path)
 
 
 def _folder(path: Path) -> FactSet:
