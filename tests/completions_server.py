@@ -257,6 +257,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--die-after", type=int)
     parser.add_argument("--key")
+    parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--no-echo", action="store_true")
     parser.add_argument("--no-prompt-logprobs", action="store_true")
     parser.add_argument("--no-models", action="store_true")
@@ -264,7 +265,7 @@ def main() -> None:
     options = parser.parse_args()
     Handler.asked = Handler.options = options
     Handler.model = Model(options.model)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
     sys.stdout.write(f"{server.server_address[1]}\n")
     sys.stdout.flush()
     server.serve_forever()

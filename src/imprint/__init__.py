@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         DependencyError,
         ImprintError,
     )
+    from imprint.evaluation import EvaluateConfig, EvaluateResult, evaluate
     from imprint.restoration.calls import apply, restore
     from imprint.restoration.config import DiffConfig
     from imprint.restoration.diff import diff
@@ -31,11 +32,14 @@ _HOMES = {
     "DependencyError": "imprint.errors",
     "DiffConfig": "imprint.restoration.config",
     "DiffResult": "imprint.restoration.diff_result",
+    "EvaluateConfig": "imprint.evaluation",
+    "EvaluateResult": "imprint.evaluation",
     "ImprintError": "imprint.errors",
     "RestoreConfig": "imprint.restoration.restore_config",
     "TransferResult": "imprint.transfer",
     "apply": "imprint.restoration.calls",
     "diff": "imprint.restoration.diff",
+    "evaluate": "imprint.evaluation",
     "restore": "imprint.restoration.calls",
     "transfer": "imprint.transfer",
 }
@@ -47,11 +51,14 @@ __all__ = [
     "DependencyError",
     "DiffConfig",
     "DiffResult",
+    "EvaluateConfig",
+    "EvaluateResult",
     "ImprintError",
     "RestoreConfig",
     "TransferResult",
     "apply",
     "diff",
+    "evaluate",
     "restore",
     "transfer",
 ]

@@ -49,9 +49,7 @@ def test_wilson_is_that_of_scipy(passes: int, samples: int) -> None:
 def test_the_interval_of_pass_at_k_contains_it_and_grows_with_k() -> None:
     ends = [pass_at_k_interval(3, 8, k) for k in (1, 2, 4)]
     assert ends[0] == pytest.approx(wilson(3, 8))
-    assert all(
-        low[0] < high[0] and low[1] < high[1] for low, high in pairwise(ends)
-    )
+    assert all(low[0] < high[0] and low[1] < high[1] for low, high in pairwise(ends))
 
 
 def test_reported_k() -> None:
