@@ -24,7 +24,7 @@ from imprint.mastery.levels import level_of, level_probabilities
 from imprint.mastery.stopping import Stopping, most_saved
 from imprint.models import Loaded
 from imprint.models.inverse_cdf import key
-from imprint.models.sampling import Row, Sampler
+from imprint.models.sampling import Row, Sampler, Settled
 
 SUBJECTS = ("Ulm", "Lake Constance", "The Old Mill", "Ada Lovelace", "Blue Bottle", "Kant")
 TEMPLATES, SAMPLES, TOKENS = 21, 10, 32
@@ -60,10 +60,11 @@ def speed(loaded: Loaded, facts: int, repeats: int) -> None:
     print(f"imprint      {a:.3f} facts/s ({facts} facts, {TEMPLATES * SAMPLES} samples each)")
     print(f"generate     {b:.3f} facts/s (per template, num_return_sequences={SAMPLES})")
     print(f"ratio        {a / b:.2f} (asked: 4)")
+    early(loaded, prompts, facts / a)
     compare(found[: TEMPLATES * SAMPLES], [text for texts in other for text in texts])
 
 
-def sample(loaded: Loaded, prompts: list[list[str]]) -> list[str]:
+def sample(loaded: Loaded, prompts: list[list[str]], settled: Settled | None = None) -> list[str]:
     """Draw all samples of all facts."""
     sampler = Sampler(loaded, max_new_tokens=TOKENS)
     sampler.ends = []
@@ -73,7 +74,15 @@ def sample(loaded: Loaded, prompts: list[list[str]]) -> list[str]:
         for prompt in range(len(prompts) * TEMPLATES)
         for n in range(SAMPLES)
     ]
-    return [generated.text for generated in sampler.draw(read, rows)]
+    return [generated.text for generated in sampler.draw(read, rows, settled)]
+
+
+def early(loaded: Loaded, prompts: list[list[str]], seconds: float) -> None:
+    """What it gains where every other sample matches at once."""
+    begun = time.perf_counter()
+    sample(loaded, prompts, lambda row, _: row % 2 == 0)
+    gain = seconds / (time.perf_counter() - begun)
+    print(f"early end    {gain:.2f} times as fast, where half of the samples match at once")
 
 
 def plain(loaded: Loaded, prompt: str) -> list[str]:

@@ -128,8 +128,8 @@ def _templates(page: Page, result: MasteryResult) -> None:
         return
     section = page.section(
         "Templates",
-        "Success of each template: a column that is pale throughout its row asks badly, or invites "
-        "another type of answer.",
+        "Share of samples that match, by template; orange below one half, blue above. A template "
+        "far below the others of its relation asks badly, or invites another type of answer.",
     )
     drawn = frame.select(
         row="relation", column=(pl.col("template") + 1).cast(pl.String), value="rate"

@@ -11,6 +11,7 @@ from imprint.mastery.asking import Asked
 from imprint.mastery.config import MasteryConfig
 from imprint.mastery.levels import (
     LEVELS,
+    Floats,
     level_of,
     level_probabilities,
     levels_of_rates,
@@ -66,15 +67,15 @@ def relation_table(mastery: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for (relation, split), group in mastery.group_by("relation", "split", maintain_order=True):
         scores = group["score"].to_numpy()
-        mean = paired_difference(scores, np.zeros(len(scores)))
+        mean, low, high = mean_score(scores)
         rows.append(
             {
                 "relation": relation,
                 "split": split,
                 "facts": len(group),
-                "score": mean.mean,
-                "low": None if np.isnan(mean.low) else max(0.0, mean.low),
-                "high": None if np.isnan(mean.high) else min(1.0, mean.high),
+                "score": mean,
+                "low": low,
+                "high": high,
                 **_excess(group),
                 **{f"level_{n}": int((group["level"] == n).sum()) for n in range(LEVELS)},
             }
@@ -82,6 +83,19 @@ def relation_table(mastery: pl.DataFrame) -> pl.DataFrame:
     known = ("score", "low", "high", *EXCESS)
     schema = {"split": pl.String, **dict.fromkeys(known, pl.Float64)}
     return pl.DataFrame(rows, schema_overrides=schema)
+
+
+def mean_score(scores: Floats) -> tuple[float, float, float]:
+    """Give the mean of scores over facts with its 95 % interval within [0, 1].
+
+    Student's interval; where all scores are alike it would have no width, and Wilson's of as many
+    facts stands in its place.
+    """
+    found = paired_difference(scores, np.zeros(len(scores)))
+    if len(scores) > 1 and found.se > 0:
+        return found.mean, max(0.0, found.low), min(1.0, found.high)
+    low, high = rate_interval(found.mean * len(scores), len(scores))
+    return found.mean, float(low), float(high)
 
 
 def template_table(templates: pl.DataFrame, mastery: pl.DataFrame) -> pl.DataFrame:

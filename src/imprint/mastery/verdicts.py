@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from imprint.mastery.levels import LEVELS
+from imprint.mastery.tables import mean_score
 from imprint.report import State, Verdict
 from imprint.stats import paired_difference
 
@@ -22,11 +23,11 @@ def verdicts(mastery: pl.DataFrame) -> list[Verdict]:
 def headline(mastery: pl.DataFrame) -> str:
     """Say in two sentences how much is known."""
     scores = mastery["score"].to_numpy()
-    mean = paired_difference(scores, np.zeros(len(scores)))
+    mean, low, high = mean_score(scores)
     shares = [(mastery["level"] == level).sum() / len(mastery) for level in range(LEVELS)]
     told = ", ".join(f"{share:.0%} at {level}" for level, share in enumerate(shares))
-    bounds = f" [{max(0, mean.low):.3f}, {mean.high:.3f}]" if len(scores) > 1 else ""
-    return f"Mean mastery of {len(mastery):,} facts is {mean.mean:.3f}{bounds}. Levels: {told}."
+    score = f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+    return f"Mean mastery of {len(mastery):,} facts is {score}. Levels: {told}."
 
 
 def _recall(mastery: pl.DataFrame) -> Verdict:
@@ -43,7 +44,7 @@ def _recall(mastery: pl.DataFrame) -> Verdict:
         f"fact of its relation; difference {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] over "
         f"{gap.n:,} facts."
     )
-    state: State = "holds" if gap.low > 0 else "does_not_hold" if gap.high <= 0 else "undetermined"
+    state: State = "holds" if gap.low > 0 else "does_not_hold" if gap.high < 0 else "undetermined"
     return Verdict(text, state, detail + (MORE if state == "undetermined" else ""))
 
 
@@ -54,14 +55,14 @@ def _firm(mastery: pl.DataFrame) -> Verdict:
     text = f"At least {REPEATABLE:.0%} of the facts would get the same level in another run."
     again = np.array(mastery["level_probabilities"].to_list())
     kept = again[np.arange(len(again)), mastery["level"].to_numpy()]
-    mean = paired_difference(kept, np.zeros(len(kept)))
+    mean, low, high = mean_score(kept)
     if len(kept) < 2:
         return Verdict(text, "undetermined", "There is only one fact.")
-    detail = f"{mean.mean:.1%} expected [{mean.low:.1%}, {mean.high:.1%}]."
+    detail = f"{mean:.1%} expected [{low:.1%}, {high:.1%}]."
     state: State = "undetermined"
-    if mean.low >= REPEATABLE:
+    if low >= REPEATABLE:
         state = "holds"
-    elif mean.high < REPEATABLE:
+    elif high < REPEATABLE:
         state = "does_not_hold"
         detail += " More samples per template make levels firmer."
     return Verdict(text, state, detail + (MORE if state == "undetermined" else ""))
