@@ -11,6 +11,7 @@ from scipy.stats import betabinom, binom
 from imprint.errors import ConfigError
 from imprint.mastery.levels import (
     edges,
+    fitted_prior,
     level_of,
     level_probabilities,
     levels_of_rates,
@@ -74,6 +75,26 @@ def test_probabilities_of_levels_are_beta_binomial() -> None:
     again = repeat_probabilities(0, 210, 210)
     assert sum(again) == pytest.approx(1)
     assert 0.6 < again[0] < 1
+
+
+def test_the_prior_is_fitted_to_the_facts() -> None:
+    random = np.random.default_rng(0)
+    rates = random.beta(0.3, 2.0, 3000)
+    a, b = fitted_prior(random.binomial(100, rates), np.full(3000, 100))
+    assert (a, b) == (pytest.approx(0.3, rel=0.1), pytest.approx(2.0, rel=0.15))
+    none = fitted_prior(np.zeros(500), np.full(500, 210))
+    assert repeat_probabilities(0, 210, 210, none)[0] > 0.95
+    few = fitted_prior([0], [210])
+    assert 0.6 < repeat_probabilities(0, 210, 210, few)[0] < 0.95
+    # the claim: another run gives the level as often as said
+    hits = random.binomial(210, rates)
+    level = level_of(hits, 210)
+    prior = fitted_prior(hits, np.full(3000, 210))
+    said = [
+        repeat_probabilities(int(h), 210, 210, prior)[k] for h, k in zip(hits, level, strict=True)
+    ]
+    again = level_of(random.binomial(210, rates), 210)
+    assert np.mean(said) == pytest.approx((again == level).mean(), abs=0.02)
 
 
 def walk(rule: Stopping, row: np.ndarray) -> tuple[int, int]:

@@ -16,7 +16,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Interval = Literal["wilson", "bayes"]
 LEVELS = 5
-PRIOR = 0.5  # Jeffreys' prior of a rate: half a hit and half a miss
+Prior = tuple[float, float]
+JEFFREYS: Prior = (0.5, 0.5)  # of a rate: half a hit and half a miss
+LOOSE = 2.0  # standard deviation of the logarithms by which a fitted prior leaves Jeffreys'
 
 
 def level_of(hits: npt.ArrayLike, samples: npt.ArrayLike) -> Ints:
@@ -65,8 +67,8 @@ def rate_interval(
     h, n = np.broadcast_arrays(np.asarray(hits, float), np.asarray(samples, float))
     tail = (1 - confidence) / 2
     if kind == "bayes":
-        low = beta.ppf(tail, h + PRIOR, n - h + PRIOR)
-        high = beta.ppf(1 - tail, h + PRIOR, n - h + PRIOR)
+        low = beta.ppf(tail, h + JEFFREYS[0], n - h + JEFFREYS[1])
+        high = beta.ppf(1 - tail, h + JEFFREYS[0], n - h + JEFFREYS[1])
     else:
         z = norm.ppf(1 - tail)
         middle = (h + z * z / 2) / (n + z * z)
@@ -81,18 +83,42 @@ def levels_of_rates(rates: npt.ArrayLike) -> Ints:
     return np.asarray(np.ceil(4 * np.asarray(rates, dtype=np.float64)), dtype=np.int64)
 
 
-def predicted_hits(hits: int, drawn: int, more: int) -> Floats:
+def predicted_hits(hits: int, drawn: int, more: int, prior: Prior = JEFFREYS) -> Floats:
     """Give the probability of 0, 1, …, ``more`` further hits in ``more`` further samples.
 
-    Beta-binomial with Jeffreys' prior, computed from log-gamma.
+    Beta-binomial, computed from log-gamma.
     """
     from scipy.special import betaln, gammaln
 
     k = np.arange(more + 1)
-    a, b = hits + PRIOR, drawn - hits + PRIOR
+    a, b = hits + prior[0], drawn - hits + prior[1]
     choose = gammaln(more + 1) - gammaln(k + 1) - gammaln(more - k + 1)
     found = np.exp(choose + betaln(k + a, more - k + b) - betaln(a, b))
     return np.asarray(found / found.sum(), dtype=np.float64)
+
+
+def fitted_prior(hits: npt.ArrayLike, samples: npt.ArrayLike) -> Prior:
+    """Fit the beta distribution of the rates of many facts, kept near Jeffreys' by a penalty.
+
+    Where most facts are never hit, a fact without hits is likelier to have none again than it
+    would be on its own.
+
+    Args:
+        hits, samples: of the facts, [N].
+    """
+    from scipy.optimize import minimize
+    from scipy.special import betaln
+
+    h, n = np.asarray(hits, dtype=np.float64), np.asarray(samples, dtype=np.float64)
+    start = np.log(JEFFREYS)
+
+    def loss(logs: Floats) -> float:
+        a, b = np.exp(logs)
+        likely = (betaln(h + a, n - h + b) - betaln(a, b)).sum()
+        return float(-likely + (((logs - start) / LOOSE) ** 2).sum() / 2)
+
+    a, b = np.exp(minimize(loss, start, bounds=[(-9.0, 9.0)] * 2).x)
+    return float(a), float(b)
 
 
 @cache
@@ -107,8 +133,10 @@ def level_probabilities(hits: int, drawn: int, total: int) -> tuple[float, ...]:
 
 
 @cache
-def repeat_probabilities(hits: int, drawn: int, total: int) -> tuple[float, ...]:
+def repeat_probabilities(
+    hits: int, drawn: int, total: int, prior: Prior = JEFFREYS
+) -> tuple[float, ...]:
     """Give the probability of each level in another run of ``total`` samples of the same fact."""
-    found = predicted_hits(hits, drawn, total)
+    found = predicted_hits(hits, drawn, total, prior)
     reached = level_of(np.arange(total + 1), total)
     return tuple(np.bincount(reached, weights=found, minlength=LEVELS).tolist())

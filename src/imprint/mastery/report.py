@@ -177,8 +177,8 @@ def _method(page: Page, result: MasteryResult) -> None:
         "template has equally many; intervals of relations are over facts.",
         f"Stopping: {config['stop']}. The exact rule stops a fact when its remaining samples "
         f"cannot change its level{bound}; a probability stops it when one level of the full run is "
-        "that certain. A fact's probabilities of levels are those of another full run, from a "
-        "beta-binomial with Jeffreys' prior.",
+        "that certain. A fact's probabilities of levels are those of another full run, given "
+        "its hits and a beta prior fitted to all facts of the run; stopping takes Jeffreys' prior.",
         "A sample ends once no rule of matching can change its answer any more. The null is "
         "counted on the first sample of every template, which is always written to its end.",
     )

@@ -12,6 +12,7 @@ from imprint.mastery.config import MasteryConfig
 from imprint.mastery.levels import (
     LEVELS,
     Floats,
+    fitted_prior,
     level_of,
     level_probabilities,
     levels_of_rates,
@@ -30,7 +31,8 @@ def mastery_table(
 ) -> pl.DataFrame:
     """Give the table ``mastery``, a row per fact in the order of ``facts``.
 
-    ``level_probabilities`` are those of another full run of the same fact; ``certainty`` is that
+    ``level_probabilities`` are those of another full run of the same fact, given its hits and a
+    prior fitted to all facts; ``certainty`` is that
     of the level if the samples that were saved had been drawn. With likelihood alone the score is
     the mean over templates of the probability that the answer follows at once at temperature 1,
     and the level that of as many hits as a full run would be expected to give.
@@ -148,7 +150,8 @@ def _from_hits(found: pl.DataFrame, config: MasteryConfig) -> pl.DataFrame:
     # with all samples drawn, and whenever the exact rule stopped, this is the integer rule itself
     full = n == total
     level[full] = level_of(h[full], n[full])
-    again = [list(repeat_probabilities(*triple)) for triple in triples]
+    prior = fitted_prior(h, n)
+    again = [list(repeat_probabilities(*triple, prior)) for triple in triples]
     categories = [
         slick(share, hits)
         for share, hits in zip(found["greedy_share"].to_list(), h.tolist(), strict=True)
