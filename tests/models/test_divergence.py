@@ -87,6 +87,30 @@ def test_properties(seed: int, spread: float) -> None:
     np.testing.assert_allclose(found.kl, shifted.kl, atol=3e-5)
 
 
+def test_the_compiled_loops_and_torch_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    from imprint.models import divergence
+
+    for seed, (width, spread) in enumerate([(3, 1.0), (2049, 30.0), (5000, 0.01), (50_000, 5.0)]):
+        base, tuned = pair(40, width, seed, spread)
+        targets = torch.arange(40) % width
+        compiled = compare(base, tuned, targets).columns()
+        with monkeypatch.context() as patch:
+            patch.setattr(divergence, "_compiled", divergence._by_torch)
+            by_torch = compare(base, tuned, targets).columns()
+        for name, values in compiled.items():
+            assert values.dtype == by_torch[name].dtype
+            np.testing.assert_allclose(values, by_torch[name], atol=1e-5, rtol=1e-5)
+
+
+def test_logits_far_apart() -> None:
+    base = torch.tensor([[200.0, 0.0, -300.0], [0.0, 0.0, 0.0]])
+    tuned = torch.tensor([[-300.0, 0.0, 200.0], [80.0, 0.0, -80.0]])
+    found = compare(base, tuned)
+    for name, wanted in reference(base, tuned).items():
+        wanted = np.nan_to_num(wanted, nan=math.log(2)) if name == "js" else wanted
+        np.testing.assert_allclose(getattr(found, name), wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_by_hand() -> None:
     found = compare(torch.tensor([[math.log(3), 0.0]]), torch.zeros(1, 2), torch.tensor([1]))
     assert found.kl[0] == pytest.approx(0.130812, abs=1e-6)

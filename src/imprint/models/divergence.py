@@ -2,6 +2,7 @@
 
 Logits come in blocks of positions from a function, so that neither the logits of a text nor their
 softmax is ever held whole: a few arrays of [block, vocabulary] in float32 are all the memory added.
+On a CPU compiled loops do the sums (``divergence_cpu``), elsewhere torch does.
 All divergences are in nats; P is the base's distribution, Q the tuned model's.
 
 - ``kl`` = KL(P‖Q) = Σ p·(log p − log q), ``reverse_kl`` = KL(Q‖P);
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imprint.errors import DataError, require
+from imprint.models.divergence_cpu import row_divergences
 
 BLOCK = 32  # positions whose distributions are compared at once
 HEAD_BLOCK = 128  # positions that go through an output head at once: it is read once for all
@@ -99,13 +101,28 @@ def _compared(torch: Any, one: Any, other: Any, targets: Any, size: int) -> Iter
 
 
 def _block(torch: Any, one: Any, other: Any, targets: Any) -> tuple[Any, ...]:
+    if one.device.type == "cpu":
+        base, tuned = one.float().contiguous(), other.float().contiguous()
+        # compiled loops may assume that no value is infinite
+        if all(bool(torch.isfinite(torch.stack(torch.aminmax(x))).all()) for x in (base, tuned)):
+            return _compiled(torch, base, tuned, targets)
+    return _by_torch(torch, one, other, targets)
+
+
+def _compiled(torch: Any, base: Any, tuned: Any, targets: Any) -> tuple[Any, ...]:
+    found = torch.from_numpy(row_divergences(base, tuned, targets))
+    kl, reverse, js, same, at_p, at_q, *ranks = found.unbind(-1)
+    sums = kl.clamp(min=0), reverse.clamp(min=0), js.clamp(min=0, max=LOG_2)
+    return *sums, same.bool(), at_p, at_q, *(rank.long() for rank in ranks)
+
+
+def _by_torch(torch: Any, one: Any, other: Any, targets: Any) -> tuple[Any, ...]:
     log_p, log_q = (torch.log_softmax(x, -1, dtype=torch.float32) for x in (one, other))
-    same = log_p.argmax(-1) == log_q.argmax(-1)
-    seen = targets[:, None]
+    same, seen = one.argmax(-1) == other.argmax(-1), targets[:, None]
     at_p, at_q = log_p.gather(-1, seen), log_q.gather(-1, seen)
     spare = torch.empty_like(log_p)
     # counts are exact in float32 up to 2²⁴ tokens, and summed faster than truth values
-    ranks = [torch.gt(x, at, out=spare).sum(-1) + 1 for x, at in ((log_p, at_p), (log_q, at_q))]
+    ranks = [(torch.gt(x, x.gather(-1, seen), out=spare).sum(-1) + 1).long() for x in (one, other)]
     gap = torch.sub(log_q, log_p, out=spare)
     kl, reverse, js = _sums(torch, log_p, log_q, gap)
     return kl, reverse, js, same, at_p[:, 0], at_q[:, 0], *ranks
