@@ -194,3 +194,31 @@ def test_a_real_model_samples_alike_in_any_batch(shared: Path) -> None:
         found.append([g.text for g in sampler.draw(sampler.read(prompts), rows(3, 10))])
     assert found[0] == found[1]
     assert any("was" in text for text in found[0])
+
+
+def test_letters_are_as_frequent_as_with_generate(loaded: Any) -> None:
+    sampler = Sampler(loaded, temperature=0.7, max_new_tokens=6)
+    ours = [g.text for g in sampler.draw(sampler.read(["a cat"]), rows(1, 1500))]
+    ids = torch.tensor([loaded.tokenizer("a cat")["input_ids"]])
+    torch.manual_seed(0)
+    plain = loaded.model.generate(
+        ids, do_sample=True, temperature=0.7, top_k=0, top_p=1.0, max_new_tokens=6,
+        num_return_sequences=1500, attention_mask=torch.ones_like(ids), pad_token_id=1,
+        eos_token_id=1,
+    )  # fmt: skip
+    theirs = loaded.tokenizer.batch_decode(plain[:, ids.shape[1] :], skip_special_tokens=True)
+    for letter in "abcdefghij":
+        a, b = (np.array([letter in text for text in texts]) for texts in (ours, theirs))
+        spread = np.sqrt((a.var() + b.var()) / 1500)
+        assert abs(a.mean() - b.mean()) <= 4.5 * spread
+
+
+def test_bfloat16_samples_alike_in_equal_batches(loaded: Any) -> None:
+    from dataclasses import replace
+
+    half = replace(loaded, model=loaded.model.to(torch.bfloat16))
+    try:
+        first, again = (texts(Sampler(half, max_new_tokens=6), rows(4, 5)) for _ in range(2))
+    finally:
+        loaded.model.to(torch.float32)
+    assert first == again

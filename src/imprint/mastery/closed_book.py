@@ -25,6 +25,7 @@ from imprint.mastery.matching import RULES, Matcher
 from imprint.mastery.models import Answering, Named, with_length
 from imprint.mastery.splits import TRAIN
 from imprint.mastery.study import read_names
+from imprint.models.sampling import ROWS_CPU
 from imprint.progress import progress
 from imprint.report import State, Verdict
 from imprint.runs import Run, dump_json, write_atomic
@@ -167,7 +168,7 @@ def describe(inputs: Inputs, out: Path) -> str:
     lines = [
         f"{len(inputs.facts):,} questions to {len(inputs.models)} models: {total:,} greedy answers "
         f"of at most {NEW_TOKENS} tokens.",
-        *(line for model in inputs.models for line in model.describe()),
+        *(line for model in inputs.models for line in model.describe(128, ROWS_CPU)),
         f"would write {out}",
     ]
     return "\n".join(lines)

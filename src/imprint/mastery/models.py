@@ -54,16 +54,37 @@ class Named:
             "computed_by": {n: str(require(n, "models").__version__) for n in COMPUTING},
         }
 
-    def describe(self) -> Iterator[str]:
-        """Say how large the weights are."""
+    def describe(self, longest: int, rows: int) -> Iterator[str]:
+        """Say how large the weights are, and about how much memory is needed.
+
+        Args:
+            longest: tokens of a prompt with its continuation.
+            rows: samples in a batch.
+        """
         if self.url is not None:
             yield f"model {self.name} at {self.url}"
             return
         size = sum(path.stat().st_size for path in self.files if path.suffix in WEIGHTS)
+        yield f"model {self.name}: {size / 2**30:.3g} GiB of weights on disk"
+        beside = rows * self._row_bytes(longest)
         yield (
-            f"model {self.name}: {size / 2**30:.3g} GiB of weights on disk, held in memory once, "
-            "with samples and logits beside them"
+            f"about {(size + beside) / 2**30:.3g} GiB of memory at its peak: weights as stored, "
+            f"and {rows} samples with their cache and logits"
         )
+
+    def _row_bytes(self, longest: int) -> int:
+        """Give the bytes of keys, values and logits of a sample, in two bytes each."""
+        config = require("transformers", "models").AutoConfig.from_pretrained(
+            find(self.name)[0],
+            local_files_only=True,
+            trust_remote_code=self.trust_remote_code,
+        )
+        text = config.get_text_config()
+        heads = text.num_attention_heads
+        width = getattr(text, "head_dim", None) or text.hidden_size // heads
+        kept = getattr(text, "num_key_value_heads", None) or heads
+        cached = 2 * text.num_hidden_layers * kept * width * longest
+        return 2 * int(cached + 3 * text.vocab_size)
 
 
 class Answering:

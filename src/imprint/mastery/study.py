@@ -34,6 +34,7 @@ from imprint.mastery.splits import write_splits
 from imprint.mastery.stopping import most_saved
 from imprint.mastery.verdicts import headline, verdicts
 from imprint.models.inverse_cdf import key
+from imprint.models.sampling import ROWS_CPU
 from imprint.progress import progress
 from imprint.runs import Run
 
@@ -161,7 +162,19 @@ def describe(inputs: Inputs, out: Path) -> str:
         lines.append(
             f"{total:,} samples of {config.max_new_tokens} tokens, {tokens:,} in all{exact}."
         )
-    return "\n".join([*lines, *inputs.model.describe(), f"would write {out}"])
+    lines += inputs.model.describe(_longest(inputs), config.batch_size or ROWS_CPU)
+    return "\n".join([*lines, f"would write {out}"])
+
+
+def _longest(inputs: Inputs) -> int:
+    """Estimate the tokens of the longest prompt with its continuation: four characters make one."""
+    shots = 1 + inputs.config.prompting.num_fewshot
+    characters = (
+        len(prompt) * (shots if asked.kind == "few-shot" else 1)
+        for asked in inputs.asked
+        for prompt in asked.prompts
+    )
+    return max(characters) // 4 + inputs.config.max_new_tokens
 
 
 def perform(
@@ -171,7 +184,11 @@ def perform(
     at_work = answering or Answering(inputs.model, inputs.config, quiet=quiet)
     templates, samples, cut = _scored(inputs, run, at_work, quiet=quiet)
     found = tables.mastery_table(inputs.facts, inputs.asked, templates, inputs.config)
-    found = found.with_columns(pl.lit(value).alias(name) for name, value in _labels(inputs).items())
+    shots = pl.when(pl.col("asking") == "few-shot").then(inputs.config.prompting.num_fewshot)
+    found = found.with_columns(
+        *(pl.lit(value).alias(name) for name, value in _labels(inputs).items()),
+        shots.otherwise(0).alias("num_fewshot"),
+    )
     made = {
         "mastery": found,
         "templates": templates,
