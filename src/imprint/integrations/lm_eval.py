@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from imprint.checkpoints import parse_reference
 from imprint.models import Dtype, Loaded, load
+from imprint.models.batching import Batcher
 from imprint.models.local import windows
 from imprint.models.requests import Request, cut
 from imprint.models.scoring import Scorer
@@ -54,7 +55,8 @@ class ImprintLM(HFLM):  # type: ignore[misc]
     @cached_property
     def scorer(self) -> Scorer:
         """Computes log-likelihoods."""
-        return Scorer(Loaded(self.model, self.tokenizer, Path(str(self.pretrained))))
+        loaded = Loaded(self.model, self.tokenizer, Path(str(self.pretrained)))
+        return Scorer(loaded, Batcher.on(self.device))
 
     def _loglikelihood_tokens(
         self,

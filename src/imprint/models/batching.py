@@ -31,6 +31,11 @@ class Batcher:
     quiet: bool = False
     _said: bool = False
 
+    @classmethod
+    def on(cls, device: Any) -> Batcher:
+        """Make one for a device: a GPU is busy only with larger batches."""
+        return cls(TOKENS if device.type == "cpu" else 4 * TOKENS)
+
     def run(
         self,
         items: Sequence[Item],

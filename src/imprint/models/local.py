@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from imprint.errors import DataError
+from imprint.models.batching import Batcher
 from imprint.models.choices import option_scores
 from imprint.models.engine import Generated, Identity, Likelihood, OptionScores, Question
 from imprint.models.generation import Continuing
@@ -39,7 +40,7 @@ class LocalEngine:
     @cached_property
     def scorer(self) -> Scorer:
         """Scores requests; it remembers what was found about the model and about memory."""
-        return Scorer(self.loaded)
+        return Scorer(self.loaded, Batcher.on(self.loaded.device))
 
     @property
     def identity(self) -> Identity:

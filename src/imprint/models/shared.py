@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from imprint.models.requests import Request
 from imprint.models.tree import Integers, Tree, grow
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """Requests laid out together.
 
@@ -32,10 +31,12 @@ class Row:
     requests: list[Request]
     skip: int
 
-    @cached_property
-    def tree(self) -> Tree:
-        """Their tree."""
-        return grow(self.requests, self.skip)
+    def weight(self, loaded: Loaded) -> int:
+        """Give about what the row costs, in tokens; the tree itself is grown when it is needed."""
+        contexts = {one.ids[: len(one.ids) - len(one.targets) + 1] for one in self.requests}
+        options = sum(len(one.targets) - 1 for one in self.requests)
+        tokens = sum(len(context) - self.skip for context in contexts) + options
+        return self.skip + weight(loaded, tokens, len(contexts) + options)
 
 
 def score_family(
@@ -46,7 +47,7 @@ def score_family(
     kept = _read(loaded, rows[0], batcher) if family.skip else []
     found = batcher.run(
         rows,
-        lambda row: row.skip + weight(loaded, len(row.tree.tokens), row.tree.wanted),
+        lambda row: row.weight(loaded),
         lambda batch: _batch(loaded, batch, kept),
     )
     return {
@@ -80,9 +81,9 @@ def _batch(
     loaded: Loaded, batch: Sequence[Row], kept: list[tuple[Any, Any]]
 ) -> list[list[Likelihood]]:
     torch = require("torch", "models")
-    width = max(len(row.tree.tokens) for row in batch)
-    keep = max(row.tree.wanted for row in batch)
-    ids, positions, sees = (torch.from_numpy(each) for each in _arrays(batch, width))
+    trees = [grow(row.requests, row.skip) for row in batch]
+    keep = max(tree.wanted for tree in trees)
+    ids, positions, sees = (torch.from_numpy(each) for each in _arrays(trees, batch[0].skip))
     with torch.inference_mode():
         found = logits(
             loaded,
@@ -93,24 +94,24 @@ def _batch(
             past_key_values=_cache(kept, len(batch)),
             use_cache=bool(kept),
         )
-        answers = iter(likelihoods(found, list(_answers(batch, keep))))
+        answers = iter(likelihoods(found, list(_answers(batch, trees, keep))))
     return [[next(answers) for _ in row.requests] for row in batch]
 
 
-def _arrays(batch: Sequence[Row], width: int) -> tuple[Integers, Integers, npt.NDArray[np.bool_]]:
-    """Put rows side by side, filled up on the left: ids, positions and what each token sees."""
-    skip = batch[0].skip
-    ids = np.zeros((len(batch), width), np.int64)
-    positions = np.zeros((len(batch), width), np.int64)
-    sees = np.zeros((len(batch), 1, width, skip + width), bool)
+def _arrays(trees: Sequence[Tree], skip: int) -> tuple[Integers, Integers, npt.NDArray[np.bool_]]:
+    """Put trees side by side, filled up on the left: ids, positions and what each token sees."""
+    width = max(len(tree.tokens) for tree in trees)
+    ids = np.zeros((len(trees), width), np.int64)
+    positions = np.zeros((len(trees), width), np.int64)
+    sees = np.zeros((len(trees), 1, width, skip + width), bool)
     # a place that only fills up sees itself, since a softmax over nothing is not defined
     sees[:, :, np.arange(width), skip + np.arange(width)] = True
-    for at, row in enumerate(batch):
-        begin = width - len(row.tree.tokens)
-        ids[at, begin:] = row.tree.tokens
-        positions[at, begin:] = skip + row.tree.depths
+    for at, tree in enumerate(trees):
+        begin = width - len(tree.tokens)
+        ids[at, begin:] = tree.tokens
+        positions[at, begin:] = skip + tree.depths
         sees[at, 0, begin:, :skip] = True
-        sees[at, 0, begin:, skip + begin :] = row.tree.sees
+        sees[at, 0, begin:, skip + begin :] = tree.sees
     return ids, positions, sees
 
 
@@ -129,8 +130,8 @@ def _cache(kept: list[tuple[Any, Any]], rows: int) -> Any:
     return transformers.DynamicCache(wide)
 
 
-def _answers(batch: Sequence[Row], keep: int) -> Iterator[Answer]:
-    for at, row in enumerate(batch):
-        last = keep - len(row.tree.tokens)
-        for places, one in zip(row.tree.answers, row.requests, strict=True):
+def _answers(batch: Sequence[Row], trees: Sequence[Tree], keep: int) -> Iterator[Answer]:
+    for at, (row, tree) in enumerate(zip(batch, trees, strict=True)):
+        last = keep - len(tree.tokens)
+        for places, one in zip(tree.answers, row.requests, strict=True):
             yield at, places + last, one

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -45,29 +46,28 @@ def grow(requests: Sequence[Request], skip: int = 0) -> Tree:
         skip: first tokens that all have in common and that are left out; fewer than any context.
     """
     rows = [np.array(one.ids[skip:], dtype=np.int64) for one in requests]
-    size = sum(map(len, rows))
+    order = sorted(range(len(rows)), key=lambda n: requests[n].ids)
+    kept = [0, *(common(rows[a], rows[b]) for a, b in pairwise(order))]
+    size = sum(map(len, rows)) - sum(kept)
     tokens, depths = np.zeros(size, np.int64), np.zeros(size, np.int64)
     sees = np.zeros((size, size), bool)
     paths: dict[int, Integers] = {}
-    used, last = 0, np.zeros(0, np.int64)
-    before = last
-    for at in sorted(range(len(rows)), key=lambda n: requests[n].ids):
-        row = rows[at]
-        kept = common(before, row)
-        new = np.arange(used, used + len(row) - kept)
-        path = np.concatenate([last[:kept], new])
-        tokens[new], depths[new] = row[kept:], np.arange(kept, len(row))
-        sees[np.ix_(new, path[:kept])] = True
+    used, path = 0, np.zeros(0, np.int64)
+    for at, shared in zip(order, kept, strict=True):
+        new = np.arange(used, used + len(rows[at]) - shared)
+        tokens[new], depths[new] = rows[at][shared:], np.arange(shared, len(rows[at]))
+        sees[np.ix_(new, path[:shared])] = True
         sees[np.ix_(new, new)] = np.tri(len(new), dtype=bool)
-        used, last, before, paths[at] = used + len(new), path, row, path
+        paths[at] = path = np.concatenate([path[:shared], new])
+        used += len(new)
     answers = [paths[at][len(rows[at]) - len(one.targets) :] for at, one in enumerate(requests)]
     wanted = np.unique(np.concatenate(answers))
-    order = np.concatenate([np.setdiff1d(np.arange(used), wanted), wanted])
-    places = np.argsort(order)
+    last = np.concatenate([np.setdiff1d(np.arange(size), wanted), wanted])
+    places = np.argsort(last)
     return Tree(
-        tokens[order],
-        depths[order],
-        sees[np.ix_(order, order)],
+        tokens[last],
+        depths[last],
+        sees[np.ix_(last, last)],
         [places[answer] for answer in answers],
         len(wanted),
     )
