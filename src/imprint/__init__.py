@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ImprintError,
     )
     from imprint.evaluation import EvaluateConfig, EvaluateResult, evaluate
+    from imprint.mastery import MasteryConfig, MasteryResult, closed_book, mastery
     from imprint.restoration.calls import apply, restore
     from imprint.restoration.config import DiffConfig
     from imprint.restoration.diff import diff
@@ -35,11 +36,15 @@ _HOMES = {
     "EvaluateConfig": "imprint.evaluation",
     "EvaluateResult": "imprint.evaluation",
     "ImprintError": "imprint.errors",
+    "MasteryConfig": "imprint.mastery",
+    "MasteryResult": "imprint.mastery",
     "RestoreConfig": "imprint.restoration.restore_config",
     "TransferResult": "imprint.transfer",
     "apply": "imprint.restoration.calls",
+    "closed_book": "imprint.mastery",
     "diff": "imprint.restoration.diff",
     "evaluate": "imprint.evaluation",
+    "mastery": "imprint.mastery",
     "restore": "imprint.restoration.calls",
     "transfer": "imprint.transfer",
 }
@@ -54,11 +59,15 @@ __all__ = [
     "EvaluateConfig",
     "EvaluateResult",
     "ImprintError",
+    "MasteryConfig",
+    "MasteryResult",
     "RestoreConfig",
     "TransferResult",
     "apply",
+    "closed_book",
     "diff",
     "evaluate",
+    "mastery",
     "restore",
     "transfer",
 ]
