@@ -167,6 +167,22 @@ def test_rollouts_are_verified_and_counted(models: tuple[str, str], tmp_path: Pa
     assert other.tables["rollouts"]["completion"].to_list() != rollouts["completion"].to_list()
 
 
+def test_examples_stand_before_prompts(models: tuple[str, str], tmp_path: Path) -> None:
+    rows = [{"id": letter, "question": letter, "answer": letter * 2} for letter in "abcd"]
+    prompts = lines(tmp_path / "letters.jsonl", rows)
+    found = imprint.evaluate(models[:1], settings(prompts=prompts, num_fewshot=1, samples=1))
+    rollouts = found.tables["rollouts"]
+    assert len(rollouts) == 3
+    (shot,) = set("abcd") - set(rollouts["item"])
+    for row in rollouts.iter_rows(named=True):
+        before = f"Question: {shot}\nAnswer: {shot * 2}\n\n"
+        assert row["prompt"] == f"{before}Question: {row['item']}\nAnswer:"
+        assert "\n" not in row["completion"]
+        assert row["shots"] == 1
+    with pytest.raises(ConfigError, match="leaves none of 4 prompts"):
+        imprint.evaluate(models[:1], settings(prompts=prompts, num_fewshot=4))
+
+
 def test_a_conversation_needs_a_template(models: tuple[str, str], tmp_path: Path) -> None:
     row = {"prompt": [{"role": "user", "content": "a"}], "answer": "b"}
     prompts = lines(tmp_path / "talk.jsonl", [row])

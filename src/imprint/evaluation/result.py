@@ -195,11 +195,11 @@ def _headline(made: dict[str, pl.DataFrame]) -> str:
             f"{above} of {len(frame)} cases, {frame['items'].sum():,} answers in all."
         )
     if "pass_at_k" in made:
-        rates = sorted(made["pass_at_k"].filter(pl.col("k") == 1)["pass_at_k"].to_list())
-        rollouts = made["rollouts"]
+        first = made["pass_at_k"].filter(pl.col("k") == 1)["pass_at_k"].sort()
+        rates = dict.fromkeys(f"{rate:.3f}" for rate in (first[0], first[-1]))
         told.append(
-            f"{len(rollouts):,} rollouts were verified; mean pass rate "
-            + (f"{rates[0]:.3f}." if len(rates) == 1 else f"{rates[0]:.3f} to {rates[-1]:.3f}.")
+            f"{len(made['rollouts']):,} rollouts were verified; mean pass rate "
+            f"{' to '.join(rates)}."
         )
     return " ".join(told)
 

@@ -36,12 +36,28 @@ TYPES: dict[str, pl.DataType] = {
 }
 
 
-def choose_prompts(prompts: Sequence[Prompt], config: EvaluateConfig) -> list[Prompt]:
-    """Draw so many prompts as ``limit`` allows, by the seed, in file order."""
-    if config.limit is None or config.limit >= len(prompts):
-        return list(prompts)
+def choose_prompts(
+    prompts: Sequence[Prompt], config: EvaluateConfig
+) -> tuple[list[Prompt], list[Prompt]]:
+    """Draw the prompts, so many as ``limit`` allows, and the answered examples before them.
+
+    Both depend on the seed alone; examples are not asked.
+
+    Returns:
+        Prompts in file order, and the examples.
+
+    Raises:
+        ConfigError: too few rows for the examples asked for.
+    """
     rng = np.random.default_rng([config.seed, 1])
-    return [prompts[int(at)] for at in np.sort(rng.permutation(len(prompts))[: config.limit])]
+    order = [int(at) for at in rng.permutation(len(prompts))]
+    wanted = config.num_fewshot or 0
+    shots, left = order[:wanted], order[wanted:]
+    if not left:
+        problem = f"--num-fewshot {wanted} leaves none of {len(prompts)} prompts"
+        raise ConfigError(problem, where=config.prompts)
+    kept = sorted(left[: config.limit])
+    return [prompts[at] for at in kept], [prompts[at] for at in shots]
 
 
 def roll_out(
@@ -52,11 +68,13 @@ def roll_out(
     config: EvaluateConfig,
     *,
     seed: int,
+    shots: Sequence[Prompt] = (),
 ) -> pl.DataFrame:
     """Sample completions and verify each.
 
     Args:
         prompts: what is asked.
+        shots: answered examples that stand before each prompt.
         seed: of the draws.
 
     Returns:
@@ -66,7 +84,8 @@ def roll_out(
     Raises:
         ConfigError: messages without a chat template, or a verifier that fails.
     """
-    texts = [_text(prompt, prompter) for prompt in prompts]
+    examples = [(_asked(shot), shot.answers[0]) for shot in shots]
+    texts = [_text(prompt, prompter, examples) for prompt in prompts]
     rows: list[dict[str, Any]] = []
     for stop in sorted({_stop(prompt, config) for prompt in prompts}):
         chosen = [at for at, prompt in enumerate(prompts) if _stop(prompt, config) == stop]
@@ -157,19 +176,23 @@ def pass_at_k_means(rates: pl.DataFrame, labels: Sequence[str], seed: int) -> pl
     return frame.with_columns(pl.col("low", "high").fill_nan(None))
 
 
-def _text(prompt: Prompt, prompter: Prompter) -> str:
+def _asked(prompt: Prompt) -> str:
+    return prompt.messages[-1]["content"] if prompt.text is None else prompt.text
+
+
+def _text(prompt: Prompt, prompter: Prompter, examples: Sequence[tuple[str, str]]) -> str:
     if prompt.text is not None:
-        return prompter.context(prompt.text)
+        return prompter.context(prompt.text, examples)
     if prompter.template is None:
         raise ConfigError(
             "the prompt is a conversation, and no chat template says how it reads",
             where=f"line {prompt.line} of the prompts",
             remedy="--chat-template auto, or the path of a template.",
         )
-    return _conversation(prompt, prompter)
+    return _conversation(prompt, prompter, examples)
 
 
-def _conversation(prompt: Prompt, prompter: Prompter) -> str:
+def _conversation(prompt: Prompt, prompter: Prompter, examples: Sequence[tuple[str, str]]) -> str:
     """Render messages: a system prompt, if any, then turns of user and assistant, a user's last."""
     messages = list(prompt.messages)
     if messages[0]["role"] == "system":
@@ -182,8 +205,8 @@ def _conversation(prompt: Prompt, prompter: Prompter) -> str:
             where=f"line {prompt.line} of the prompts",
         )
     turns = [message["content"] for message in messages]
-    shots = list(zip(turns[:-1:2], turns[1::2], strict=True))
-    return prompter.context(turns[-1], shots)
+    told_before = list(zip(turns[:-1:2], turns[1::2], strict=True))
+    return prompter.context(turns[-1], [*examples, *told_before])
 
 
 def _stop(prompt: Prompt, config: EvaluateConfig) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ class Inputs:
         benchmarks: files of questions.
         tasks: tasks of lm-eval.
         prompts: prompts of rollouts.
+        prompt_shots: answered examples before them.
         files: everything read but the models.
     """
 
@@ -73,6 +75,7 @@ class Inputs:
     benchmarks: list[Asked] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     prompts: list[Prompt] = field(default_factory=list)
+    prompt_shots: list[Prompt] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
 
     @property
@@ -141,16 +144,19 @@ def open_inputs(found: list[Subject], config: EvaluateConfig, table: Path | None
         benchmark = read_benchmark(path, rename=rename, style=config.style)
         benchmarks.append(Asked(benchmark, *choose_items(benchmark, config)))
     tasks = open_tasks([name for name in config.benchmarks if is_task(name)], config)
-    prompts = []
+    prompts: list[Prompt] = []
+    shots: list[Prompt] = []
     if config.prompts is not None:
         verifier(config.verify)
-        prompts = choose_prompts(read_prompts(Path(config.prompts), rename=rename), config)
+        read_all = read_prompts(Path(config.prompts), rename=rename)
+        prompts, shots = choose_prompts(read_all, config)
     _refuse_twice([*(b.name for b in benchmarks), *(t.name for t in tasks)])
     read = [*ours, *(asked.benchmark.path for asked in benchmarks)]
     read += [file for task in tasks for file in task.files]
     read += [Path(p) for p in (config.prompts, table) if p is not None]
     read += [Path(v) for v in _templates(config) if Path(v).is_file()]
-    return Inputs(found, config, benchmarks, tasks, prompts, list(dict.fromkeys(read)))
+    files = list(dict.fromkeys(read))
+    return Inputs(found, config, benchmarks, tasks, prompts, shots, files)
 
 
 def open_run(inputs: Inputs, out: Path) -> Run:
@@ -313,6 +319,7 @@ class _Work:
             verifier(config.verify),
             config,
             seed=config.seed * 1_000_003 + block,
+            shots=self.inputs.prompt_shots,
         )
         asked = {
             "benchmark": pl.lit(self.inputs.prompts_name),
@@ -328,7 +335,9 @@ class _Work:
         identity = self.engine.identity
         given = self.prompter.prompting.num_fewshot
         shots = {} if task else {"shots": pl.lit(given, dtype=pl.Int64)}
+        template = self.prompter.template
         texts = {
+            "template": None if template is None else sha256(template.encode()).hexdigest(),
             "chat_template": told["chat_template"],
             "system_prompt": told["system_prompt"],
             "engine": identity.engine,
