@@ -107,6 +107,19 @@ def test_contexts_that_vary_share_a_continuation(engine: LocalEngine, tmp_path: 
             )
 
 
+def test_whole_sentences_stand_after_nothing(engine: LocalEngine, tmp_path: Path) -> None:
+    row = {"sentence_good": "the cat is big.", "sentence_bad": "the cat are big.", "UID": "agree"}
+    benchmark = read_benchmark(questions(tmp_path, [row]))
+    assert benchmark.layout == "blimp"
+    found = score_items(
+        benchmark.questions, (), engine, Prompter(), EvaluateConfig(("x",)), delimiter=""
+    )
+    sums = [plain(engine, "", row["sentence_good"]), plain(engine, "", row["sentence_bad"])]
+    assert found["logprobs"][0].to_list() == pytest.approx(sums, abs=1e-4)
+    assert found["subset"][0] == "agree"
+    assert found["gold"][0] == 0
+
+
 def test_contexts_that_are_too_long_are_cut_and_counted(
     engine: LocalEngine, tmp_path: Path
 ) -> None:

@@ -155,6 +155,7 @@ def test_rollouts_are_verified_and_counted(models: tuple[str, str], tmp_path: Pa
     assert rates["item"].to_list() == [row["id"] for row in SUMS]
     assert rates["pass_rate"].to_list() == pytest.approx((rates["c"] / 8).to_list())
     assert (rates["ci_low"] <= rates["pass_rate"]).all()
+    assert rates["answers"][0].to_list() == ["[abc]"]
     assert rates["k"][0].to_list() == [1, 2, 4, 8]
     means = found.tables["pass_at_k"]
     assert means["pass_at_k"][0] == pytest.approx(rates["pass_rate"].mean())

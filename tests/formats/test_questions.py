@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,15 @@ def test_a_layout_that_says_too_little_is_refused(tmp_path: Path) -> None:
         read_benchmark(described)
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", ".x", "a\nb", ""])
+def test_names_that_are_paths_are_refused(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "rows.jsonl", OWN)
+    described = tmp_path / "x.yaml"
+    described.write_text(f"path: rows.jsonl\nname: {json.dumps(name)}\n")
+    with pytest.raises(ConfigError, match="cannot name a benchmark"):
+        read_benchmark(described)
+
+
 def test_templates_run_in_a_sandbox(tmp_path: Path) -> None:
     write(tmp_path / "rows.jsonl", OWN)
     described = tmp_path / "x.yaml"
@@ -203,6 +213,16 @@ def test_public_files_are_read(shared: Path, name: str, layout: str, items: int)
     assert (found.layout, len(found.questions)) == (layout, items)
     assert all(q.golds and max(q.golds) < len(q.options) for q in found.questions)
     assert len({q.item for q in found.questions}) == items
+
+
+@pytest.mark.shared
+def test_minimal_pairs_are_read_once_unpacked(shared: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(shared / "multiple_choice" / "blimp" / "BLiMP.zip") as packed:
+        packed.extract("data/causative.jsonl", tmp_path)
+    found = read_benchmark(tmp_path / "data" / "causative.jsonl")
+    assert (found.layout, len(found.questions), found.delimiter) == ("blimp", 1000, "")
+    assert found.questions[0].context == ""
+    assert found.questions[0].subset == "causative"
 
 
 @pytest.mark.shared

@@ -28,6 +28,7 @@ TYPES: dict[str, pl.DataType] = {
     "domain": pl.String(),
     "sample": pl.Int64(),
     "prompt": pl.String(),
+    "answers": pl.List(pl.String),
     "completion": pl.String(),
     "reward": pl.Float64(),
     "passed": pl.Boolean(),
@@ -79,7 +80,8 @@ def roll_out(
 
     Returns:
         One row per prompt and sample: ``item``, ``domain``, ``sample``, ``prompt`` as the model
-        read it, ``completion``, ``reward`` in [0, 1], ``passed`` (reward 1), ``tokens``, ``ended``.
+        read it, ``answers``, ``completion``, ``reward`` in [0, 1], ``passed`` (reward 1),
+        ``tokens``, ``ended``.
 
     Raises:
         ConfigError: messages without a chat template, or a verifier that fails.
@@ -107,6 +109,7 @@ def roll_out(
                     "domain": prompts[at].domain,
                     "sample": one.sample,
                     "prompt": texts[at],
+                    "answers": list(prompts[at].answers),
                     "completion": one.text,
                     "reward": reward,
                     "passed": reward >= 1,
@@ -132,6 +135,7 @@ def pass_rates(rollouts: pl.DataFrame, labels: Sequence[str]) -> pl.DataFrame:
     """
     keys = [*labels, "item", "domain", "prompt"]
     counted = rollouts.group_by(keys, maintain_order=True).agg(
+        answers=pl.col("answers").first(),
         n=pl.len().cast(pl.Int64),
         c=pl.col("passed").sum().cast(pl.Int64),
         mean_reward=pl.col("reward").mean(),

@@ -6,6 +6,7 @@ Templates are Jinja texts over the fields of a row, run in a sandbox; expression
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -16,6 +17,7 @@ from imprint.configuration import Settings, build, load_yaml
 from imprint.errors import ConfigError, nearest
 
 Style = Literal["cloze", "letter"]
+NAME = re.compile(r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,12 @@ def load_benchmark_file(path: Path) -> tuple[BenchmarkFile, Settings]:
     """
     settings = load_yaml(path)
     given = build(BenchmarkFile, settings)
+    if given.name is not None and not NAME.fullmatch(given.name):
+        raise ConfigError(
+            f"{given.name!r} cannot name a benchmark: files are called by it",
+            where=settings.place(("name",)),
+            remedy="no slashes, no control characters, no dot at the start.",
+        )
     if isinstance(given.layout, Layout):
         _check(given.layout, settings)
     return given, settings
