@@ -110,6 +110,19 @@ def test_ending_early_and_exact_stopping_change_no_level(
     assert stopped["certainty"].to_list() == pytest.approx([1.0] * len(stopped))
 
 
+def test_certainty_stops_sooner_and_keeps_most_levels(model: Path, facts: Path) -> None:
+    config = replace(SMALL, samples=50)
+    full = mastery(model, facts, replace(config, stop="none")).tables["mastery"]
+    sure = mastery(model, facts, replace(config, stop="0.95")).tables["mastery"]
+    stopped = sure.filter(pl.col("samples") < pl.col("total"))
+    assert (stopped["certainty"] >= 0.95).all()
+    assert sure["samples"].sum() < 0.8 * full["samples"].sum()
+    assert (sure["level"] == full["level"]).mean() > 0.85
+    # no template is asked much more often than another
+    spread = stopped["template_samples"].list.max() - stopped["template_samples"].list.min()
+    assert spread.max() <= 1
+
+
 def test_facts_do_not_depend_on_their_neighbours(model: Path, facts: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in facts.read_text().splitlines()]
     whole = mastery(model, facts, SMALL).tables["mastery"]

@@ -185,6 +185,11 @@ def perform(inputs: Inputs, run: Run | None, *, quiet: bool = True) -> ClosedBoo
                 parts.append(_unit(run, f"model-{number}-{begin:07d}", answering, facts, inputs))
                 bar.advance(len(facts))
     answers = pl.concat(parts).join(inputs.facts.drop("names", "strange"), on="fact")
+    prompting = inputs.config.prompting
+    answers = answers.with_columns(
+        chat_template=pl.lit(prompting.chat_template),
+        system_prompt=pl.lit(prompting.system_prompt, dtype=pl.String),
+    )
     made = {"answers": answers, **accuracies(answers, inputs.config.match)}
     said = _headline(made["spread"])
     judged = verdicts(answers, inputs.config.match)

@@ -186,7 +186,7 @@ def perform(
     found = tables.mastery_table(inputs.facts, inputs.asked, templates, inputs.config)
     shots = pl.when(pl.col("asking") == "few-shot").then(inputs.config.prompting.num_fewshot)
     found = found.with_columns(
-        *(pl.lit(value).alias(name) for name, value in _labels(inputs).items()),
+        *(pl.lit(value, dtype=pl.String).alias(name) for name, value in _labels(inputs).items()),
         shots.otherwise(0).alias("num_fewshot"),
     )
     made = {
