@@ -76,7 +76,8 @@ def sanitised(model: str) -> str:
     >>> sanitised("org/name@main")
     'org__name@main'
     """
-    return re.sub(r"[\"<>:/\|\\?\*\[\]]+", "__", model)
+    found = re.sub(r"[\"<>:/\|\\?\*\[\]]+", "__", model)
+    return found if found.strip(".") else "model"  # `..` would be a folder above
 
 
 def _own(
