@@ -51,7 +51,7 @@ def judged(items: pl.DataFrame, scores: pl.DataFrame) -> tuple[pl.DataFrame, lis
         if row["chance"] is not None and row["accuracy_low"] is not None:
             verdicts.append(_verdict(row))
     frame = pl.DataFrame(rows, infer_schema_length=None)
-    keep = [c for c in frame.columns if c in LABELS]
+    keep = [c for c in LABELS if c in scores.columns]
     typed = [pl.col(c).cast(scores.schema[c]) for c in keep]
     return frame.with_columns(typed), verdicts
 
