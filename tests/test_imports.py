@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -95,17 +94,9 @@ def test_importing_loads_nothing_heavy() -> None:
     assert not loaded("import imprint") & heavy
 
 
-def test_help_loads_nothing_heavy_and_answers_at_once() -> None:
+def test_help_loads_nothing_heavy() -> None:
     code = "from imprint.cli import run; run(['--help'])"
     assert not loaded(code) & {"torch", "polars", "altair", "numpy", "scipy"}
-    best = min(_seconds([sys.executable, "-m", "imprint", "--help"]) for _ in range(3))
-    assert best < 0.5
-
-
-def _seconds(command: list[str]) -> float:
-    begun = time.perf_counter()
-    subprocess.run(command, capture_output=True, check=True)
-    return time.perf_counter() - begun
 
 
 def test_public_names_are_reachable() -> None:
