@@ -12,6 +12,7 @@ COLUMNS = 100  # characters in a line
 WIDTH, LINE, FONT = 860, 21, 13.5
 GROUND = "#e8772e"  # mixed with the page's own ground, so that the ink on it stays readable
 LONGEST = 40  # characters shown of a token
+BLANK = "\u00a0"
 MARKS = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
 
 
@@ -46,9 +47,9 @@ def coloured_text(tokens: pl.DataFrame, *, strongest: float, lines: int = 24) ->
         tooltip=tips,
     )
     words = base.mark_text(align="left", baseline="middle", font="monospace", fontSize=FONT).encode(
-        x=alt.X("x:Q", scale=across, axis=None),
+        x=alt.X("begin:Q", scale=across, axis=None),
         y=alt.Y("middle:Q", scale=down, axis=None),
-        text="shown:N",
+        text="word:N",
         tooltip=tips,
     )
     return layer(ground, words).properties(width=WIDTH, height=height)
@@ -65,6 +66,9 @@ def _laid_out(tokens: pl.DataFrame, lines: int) -> pl.DataFrame:
         rows.append(
             {
                 "shown": shown,
+                # blanks in front of a text are not drawn, so that it begins behind them
+                "word": shown.strip(BLANK),
+                "begin": x + len(shown) - len(shown.lstrip(BLANK)),
                 "x": x,
                 "x2": x + len(shown),
                 "line": line,
@@ -87,5 +91,5 @@ def _shown(token: str) -> str:
         token = token.replace(sign, mark)
     # a line is drawn as it is: leading blanks stay, and nothing turns the direction of writing
     plain = "".join(c if c.isprintable() else "·" for c in token) or "·"
-    plain = plain.replace(" ", "\u00a0")
+    plain = plain.replace(" ", BLANK)
     return plain if len(plain) <= LONGEST else plain[: LONGEST - 1] + "…"
