@@ -239,6 +239,34 @@ def test_scores_are_joined(pair: Any, write: Any, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks for names about to be dropped
+def test_an_adapter_is_a_tuned_model(pair: Any, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    torch.manual_seed(0)
+    base = transformers.AutoModelForCausalLM.from_pretrained(pair.base)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    adapted = peft.get_peft_model(base, config)
+    adapted.save_pretrained(tmp_path / "lora")
+    adapted.merge_and_unload().save_pretrained(tmp_path / "merged")
+    letters_tokenizer().save_pretrained(tmp_path / "merged")
+    options = {"texts": pair.texts, "one_model": True, **FAST}
+    one = drift(pair.base, f"{pair.base}+{tmp_path / 'lora'}", **options)
+    other = drift(pair.base, tmp_path / "merged", **options)
+    assert one.data["kl"]["mean"] > 0
+    assert one.data["kl"]["mean"] == pytest.approx(other.data["kl"]["mean"], rel=1e-4)
+
+
+def test_a_padded_vocabulary_is_said(pair: Any, tmp_path: Path) -> None:
+    wide = shutil.copytree(pair.tuned, tmp_path / "wide")
+    model = transformers.AutoModelForCausalLM.from_pretrained(pair.tuned)
+    model.resize_token_embeddings(40, mean_resizing=False)
+    model.save_pretrained(wide)
+    result = drift(pair.base, wide, texts=pair.texts, **FAST)
+    assert "vocabulary_sizes" in [finding.check for finding in result.findings]
+    same = drift(pair.base, pair.tuned, texts=pair.texts, **FAST)
+    assert result.data["kl"]["mean"] == pytest.approx(same.data["kl"]["mean"], rel=1e-5)
+
+
 def test_hostile_texts_stay_texts(pair: Any, write: Any) -> None:
     rows = [{"id": f"{n} {text}", "domain": text, "text": text} for n, text in enumerate(HOSTILE)]
     result = drift(pair.base, pair.tuned, texts=write(rows), **FAST)

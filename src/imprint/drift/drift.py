@@ -24,6 +24,7 @@ from imprint.drift.null import shuffle_change
 from imprint.drift.on_policy import PROMPTS, draw, estimates, pieces_of
 from imprint.drift.result import DriftResult, Found, assemble
 from imprint.errors import DataError, require
+from imprint.findings import Finding
 from imprint.models import Loaded, LocalEngine
 from imprint.models.batching import Batcher
 from imprint.models.hidden import Head
@@ -165,7 +166,7 @@ class _Work:
         self.config = material.config
         self.memory = Memory(material.models, material.config)
         self.batcher = Batcher(quiet=self.config.quiet)
-        self.findings: list[Any] = []
+        self.findings: list[Finding] = []
         self.texts = Measurement(self.memory, run, "texts", material.pieces, bar=bar)
         self.facts = Measurement(
             self.memory, run, "facts", material.fact_pieces, first=True, bar=bar
@@ -191,6 +192,7 @@ class _Work:
     def found(self, number: int) -> Found:
         """Measure one tuned model."""
         models, material = self.material.models, self.material
+        self._compare_widths(number)
         self.bar.describe(f"drift of {models.names[number]}")
         policy = None
         if self.on_policy:
@@ -223,6 +225,18 @@ class _Work:
         measured = self.texts if self.material.pieces else self.facts
         tokens = measured.against(f"null{draw_number}", lambda: moved()[:2])
         return {"draw": draw_number, **about.row(0, named=True), "tokens": tokens}
+
+    def _compare_widths(self, number: int) -> None:
+        """Say where the models give logits for different numbers of tokens."""
+        models = self.material.models
+        sides = models.base.config, models.tuned[number].config
+        one, other = (c.get("text_config", c).get("vocab_size") for c in sides)
+        if one != other:
+            detail = (
+                f"the base gives logits for {one} tokens, {models.names[number]} for {other}; both "
+                "distributions are those over the tokens of the smaller"
+            )
+            self.findings.append(Finding("vocabulary_sizes", detail))
 
     def _draws(self, number: int) -> pl.DataFrame:
         found = []
