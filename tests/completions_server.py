@@ -162,6 +162,7 @@ class Handler(BaseHTTPRequestHandler):
     most = 0
     now = 0
     counting = threading.Lock()
+    working = False  # of this connection: a request is being answered
 
     def do_GET(self) -> None:
         if self._wrong_key():
@@ -186,12 +187,18 @@ class Handler(BaseHTTPRequestHandler):
             Handler.now += 1
             Handler.most = max(Handler.most, Handler.now)
             number = Handler.seen
+        self.working = True
         try:
             if not self._wrong_key() and not self._fault(number):
                 self._complete(body)
         finally:
-            with Handler.counting:
-                Handler.now -= 1
+            self._leave()
+
+    def _leave(self) -> None:
+        """Count the request as done; before its answer, upon which the client may send another."""
+        with Handler.counting:
+            Handler.now -= self.working
+            self.working = False
 
     def _complete(self, body: dict[str, Any]) -> None:
         try:
@@ -233,6 +240,7 @@ class Handler(BaseHTTPRequestHandler):
         return True
 
     def _answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+        self._leave()
         self._raw(status, json.dumps(body).encode(), headers or {})
 
     def _raw(self, status: int, content: bytes, headers: dict[str, str]) -> None:
