@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from imprint.drift.result import Found
 
 Tables = Mapping[str, pl.DataFrame]
-MORE_TEXTS = "more texts would decide it."
+MORE_TEXTS = "More texts would decide it."
 
 
 def judge(tables: Tables, found: Sequence[Found], config: DriftConfig) -> list[Verdict]:
