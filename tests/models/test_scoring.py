@@ -118,6 +118,16 @@ def test_sharing_changes_nothing(kind: str) -> None:
     assert shareable(loaded.model) is None
 
 
+@pytest.mark.parametrize("kind", SHARING)
+def test_long_contexts_are_read_before_their_options(kind: str) -> None:
+    draw = random.Random(3)  # noqa: S311
+    contexts = [tokens(draw, 70, 90) for _ in range(3)] + [tokens(draw, 66, 66)]
+    requests = [request(c, tokens(draw, 1, 6)) for c in contexts for _ in range(4)]
+    scorer = Scorer(drawn(kind, SHARING[kind]))
+    check(scorer.loaded, requests, scorer)
+    assert scorer.share
+
+
 @pytest.mark.parametrize("kind", LOOKING_BACK_16)
 def test_a_sliding_window_shares_what_fits_into_it(kind: str) -> None:
     loaded = drawn(kind, LOOKING_BACK_16[kind])

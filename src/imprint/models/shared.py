@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from imprint.errors import require
-from imprint.models.batching import Batcher
+from imprint.models.batching import Batcher, padded
 from imprint.models.engine import Likelihood
 from imprint.models.likelihood import Answer, likelihoods, logits, weight
 from imprint.models.load import Loaded
 from imprint.models.plan import Family
 from imprint.models.requests import Request
-from imprint.models.tree import Integers, Tree, grow
+from imprint.models.tree import Integers, Tree, common, grow
+
+TRUNK = 64  # tokens from which a row's common beginning is read in a pass of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,12 @@ class Row:
         options = sum(len(one.targets) - 1 for one in self.requests)
         tokens = sum(len(context) - self.skip for context in contexts) + options
         return self.skip + weight(loaded, tokens, len(contexts) + options)
+
+    def trunk(self) -> tuple[int, ...]:
+        """Give what all requests of the row begin with, at most all but one of a context."""
+        one, other = (pick(each.ids for each in self.requests) for pick in (min, max))
+        shortest = min(len(each.ids) - len(each.targets) for each in self.requests)
+        return one[: common(np.array(one[:shortest]), np.array(other[:shortest]))]
 
 
 def score_family(
@@ -59,31 +67,33 @@ def score_family(
 
 def _read(loaded: Loaded, row: Row, batcher: Batcher) -> list[tuple[Any, Any]]:
     """Read a common beginning; give the keys and values of each layer, [1, heads, skip, width]."""
-    torch, transformers = require("torch", "models"), require("transformers", "models")
     ids = row.requests[0].ids[: row.skip]
-
-    def work(batch: list[Any]) -> list[Any]:
-        cache = transformers.DynamicCache()
-        with torch.inference_mode():
-            loaded.model(
-                input_ids=torch.tensor(batch, device=loaded.device),
-                past_key_values=cache,
-                use_cache=True,
-                **loaded.keeping(1),
-            )
-        return [cache]
-
-    cache = batcher.run([ids], len, work)[0]
+    cache = batcher.run([ids], len, lambda batch: [_prefill(loaded, batch)])[0]
     return [(layer.keys, layer.values) for layer in cache.layers]
+
+
+def _prefill(loaded: Loaded, rows: Sequence[tuple[int, ...]]) -> Any:
+    """Read rows of tokens, filled up on the right, and give their cache."""
+    torch, transformers = require("torch", "models"), require("transformers", "models")
+    cache = transformers.DynamicCache()
+    ids = torch.tensor(list(padded(rows)), device=loaded.device)
+    with torch.inference_mode():
+        loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, **loaded.keeping(1))
+    return cache
 
 
 def _batch(
     loaded: Loaded, batch: Sequence[Row], kept: list[tuple[Any, Any]]
 ) -> list[list[Likelihood]]:
     torch = require("torch", "models")
-    trees = [grow(row.requests, row.skip) for row in batch]
+    before = [row.trunk() for row in batch]
+    # plain causal attention costs half of one with a mask, so long contexts are read by it first
+    first = not kept and min(map(len, before)) >= TRUNK
+    skips = [len(ids) for ids in before] if first else [row.skip for row in batch]
+    cache = _prefill(loaded, before) if first else _cache(kept, len(batch))
+    trees = [grow(row.requests, skip) for row, skip in zip(batch, skips, strict=True)]
     keep = max(tree.wanted for tree in trees)
-    ids, positions, sees = (torch.from_numpy(each) for each in _arrays(trees, batch[0].skip))
+    ids, positions, sees = (torch.from_numpy(each) for each in _arrays(trees, skips))
     with torch.inference_mode():
         found = logits(
             loaded,
@@ -91,27 +101,29 @@ def _batch(
             input_ids=ids.to(loaded.device),
             position_ids=positions.to(loaded.device),
             attention_mask=_additive(torch, sees.to(loaded.device), loaded.model.dtype),
-            past_key_values=_cache(kept, len(batch)),
-            use_cache=bool(kept),
+            past_key_values=cache,
+            use_cache=cache is not None,
         )
         answers = iter(likelihoods(found, list(_answers(batch, trees, keep))))
     return [[next(answers) for _ in row.requests] for row in batch]
 
 
-def _arrays(trees: Sequence[Tree], skip: int) -> tuple[Integers, Integers, npt.NDArray[np.bool_]]:
+def _arrays(
+    trees: Sequence[Tree], skips: Sequence[int]
+) -> tuple[Integers, Integers, npt.NDArray[np.bool_]]:
     """Put trees side by side, filled up on the left: ids, positions and what each token sees."""
-    width = max(len(tree.tokens) for tree in trees)
+    width, past = max(len(tree.tokens) for tree in trees), max(skips)
     ids = np.zeros((len(trees), width), np.int64)
     positions = np.zeros((len(trees), width), np.int64)
-    sees = np.zeros((len(trees), 1, width, skip + width), bool)
+    sees = np.zeros((len(trees), 1, width, past + width), bool)
     # a place that only fills up sees itself, since a softmax over nothing is not defined
-    sees[:, :, np.arange(width), skip + np.arange(width)] = True
-    for at, tree in enumerate(trees):
+    sees[:, :, np.arange(width), past + np.arange(width)] = True
+    for at, (tree, skip) in enumerate(zip(trees, skips, strict=True)):
         begin = width - len(tree.tokens)
         ids[at, begin:] = tree.tokens
         positions[at, begin:] = skip + tree.depths
         sees[at, 0, begin:, :skip] = True
-        sees[at, 0, begin:, skip + begin :] = tree.sees
+        sees[at, 0, begin:, past + begin :] = tree.sees
     return ids, positions, sees
 
 
