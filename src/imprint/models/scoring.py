@@ -11,7 +11,7 @@ from imprint.models.load import Loaded
 from imprint.models.plain import score_plainly
 from imprint.models.plan import Family, plan
 from imprint.models.requests import Request
-from imprint.models.shared import score_family
+from imprint.models.shared import TRUNK, score_family
 from imprint.models.sharing import shareable
 from imprint.progress import note
 
@@ -23,8 +23,8 @@ TOLERANCE = {"float64": 1e-6, "float32": 1e-3, "float16": 0.05, "bfloat16": 0.3}
 class Scorer:
     """Scores requests with one model.
 
-    Before contexts are shared for the first time, and likewise common beginnings, one row of
-    requests is scored both ways. Where the two differ, nothing is shared and this is said once.
+    Before anything is shared for the first time, and again before keys and values are first kept,
+    one row of requests is scored both ways. Where they differ nothing is shared, and this is said.
 
     Attributes:
         loaded: model and tokenizer.
@@ -53,8 +53,9 @@ class Scorer:
         limit = shareable(self.loaded.model) if self.share else 0
         families, alone = plan(requests, float("inf") if limit is None else limit)
         for family in families:
-            if self.share and bool(family.skip) not in self._compared:
-                self._compared.add(bool(family.skip))
+            keeps = _keeps(family, requests)
+            if self.share and keeps not in self._compared:
+                self._compared.add(keeps)
                 self.share = self._exact(family, requests)
                 if not self.share:
                     note("this model cannot share contexts exactly; options are scored one by one")
@@ -82,3 +83,10 @@ class Scorer:
             abs(shared[number].logprob - other.logprob) <= allowed * (1 + other.tokens)
             for number, other in zip(longest, plain, strict=True)
         )
+
+
+def _keeps(family: Family, requests: Sequence[Request]) -> bool:
+    """Tell whether keys and values are kept for a family: of its beginning, or of long contexts."""
+    numbers = [number for row in family.rows for number in row]
+    longest = max(len(requests[n].ids) - len(requests[n].targets) for n in numbers)
+    return bool(family.skip) or longest >= TRUNK
