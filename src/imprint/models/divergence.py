@@ -74,13 +74,14 @@ def divergences(base: Logits, tuned: Logits, targets: Any, *, block: int = BLOCK
     """
     torch = require("torch", "models")
     columns: list[list[Any]] = []
+    room: list[Any] = []
     with torch.inference_mode():
         for start in range(0, len(targets), HEAD_BLOCK):
             stop = min(start + HEAD_BLOCK, len(targets))
             one, other = same_width(base(start, stop), tuned(start, stop))
             # a GPU is idle in small blocks, a CPU's cache too small for large ones
             size = HEAD_BLOCK if one.is_cuda else block
-            columns += _compared(torch, one, other, targets[start:stop], size)
+            columns += _compared(torch, one, other, targets[start:stop], size, room)
     joined = [torch.cat(found).cpu() for found in zip(*columns, strict=True)]
     found = Divergences(*(_plain(values) for values in joined)) if joined else _none()
     _refuse_nan(found)
@@ -93,16 +94,21 @@ def same_width(one: Any, other: Any) -> tuple[Any, Any]:
     return one[..., :width], other[..., :width]
 
 
-def _compared(torch: Any, one: Any, other: Any, targets: Any, size: int) -> Iterator[list[Any]]:
+def _compared(
+    torch: Any, one: Any, other: Any, targets: Any, size: int, room: list[Any]
+) -> Iterator[list[Any]]:
+    if one.device.type == "cpu" and not room:
+        # the same two arrays for all blocks: an allocator may not find large freed ones again
+        room += [torch.empty((size, one.shape[-1])) for _ in range(2)]
     for start in range(0, len(one), size):
         part = slice(start, start + size)
         seen = torch.as_tensor(targets[part], device=one.device, dtype=torch.long)
-        yield list(_block(torch, one[part], other[part].to(one.device), seen))
+        yield list(_block(torch, one[part], other[part].to(one.device), seen, room))
 
 
-def _block(torch: Any, one: Any, other: Any, targets: Any) -> tuple[Any, ...]:
+def _block(torch: Any, one: Any, other: Any, targets: Any, room: list[Any]) -> tuple[Any, ...]:
     if one.device.type == "cpu":
-        base, tuned = one.float().contiguous(), other.float().contiguous()
+        base, tuned = (r[: len(x)].copy_(x) for r, x in zip(room, (one, other), strict=True))
         # compiled loops may assume that no value is infinite
         if all(bool(torch.isfinite(torch.stack(torch.aminmax(x))).all()) for x in (base, tuned)):
             return _compiled(torch, base, tuned, targets)
