@@ -84,8 +84,9 @@ def diff(
     from imprint.errors import ConfigError
     from imprint.executors import executor as crew
     from imprint.progress import note
+    from imprint.report import publish
     from imprint.restoration.config import RATIOS, DiffConfig
-    from imprint.restoration.diff import analyse, describe, open_inputs, open_run, write
+    from imprint.restoration.diff import analyse, describe, open_inputs, open_run
 
     if not tuned:
         raise ConfigError("no tuned checkpoint is named", remedy="imprint diff BASE TUNED.")
@@ -108,7 +109,7 @@ def diff(
     run = open_run(inputs, config, target)
     with crew(executor, config.workers) as many:
         result = analyse(inputs, config, many, unit=run.unit)
-    write(run, result)
+    publish(run, result)
     for finding in result.findings:
         if finding.level != "info":
             note(f"finding: {finding.detail}", quiet=quiet)

@@ -136,10 +136,11 @@ def drift(
     quiet
         No progress and no notes on stderr.
     """
-    from imprint.drift.drift import describe, open_run, perform, write
+    from imprint.drift.drift import describe, open_run, perform
     from imprint.drift.inputs import open_models
     from imprint.drift.material import Sources, gather
     from imprint.progress import note
+    from imprint.report import publish
 
     given: dict[str, Any] = {
         "positions": positions,
@@ -174,7 +175,7 @@ def drift(
         return
     run = open_run(material, target)
     result = perform(material, run)
-    write(run, result)
+    publish(run, result)
     for finding in result.findings:
         if finding.level != "info":
             note(f"finding: {finding.detail}", quiet=quiet)

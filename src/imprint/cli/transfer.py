@@ -77,9 +77,10 @@ def transfer(
 
     from imprint.errors import ConfigError
     from imprint.progress import note
+    from imprint.report import publish
     from imprint.transfer.design import Compare, Design, load_design
     from imprint.transfer.reading import read_inputs
-    from imprint.transfer.study import TransferConfig, analyse, describe, open_run, say, write
+    from imprint.transfer.study import TransferConfig, analyse, describe, open_run, say
 
     if not results:
         raise ConfigError("no results given", remedy="name a table or a folder; see --help.")
@@ -98,7 +99,7 @@ def transfer(
         return
     run = open_run(inputs, plan, config, target)
     result = analyse(inputs, plan, config, run=run)
-    write(run, result)
+    publish(run, result)
     say(result, quiet=quiet)
     show(result.json() if json else result.summary())
     note(f"report: {target / 'report.html'}", quiet=quiet)

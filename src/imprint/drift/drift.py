@@ -29,6 +29,7 @@ from imprint.models import Loaded, LocalEngine
 from imprint.models.batching import Batcher
 from imprint.models.hidden import Head
 from imprint.progress import Bar, progress
+from imprint.report import publish
 from imprint.runs import Run
 
 COMPUTING = ("torch", "transformers")
@@ -76,7 +77,7 @@ def drift(
     if out is not None:
         run = open_run(material, Path(out))
         result = perform(material, run)
-        write(run, result)
+        publish(run, result)
         return result
     with tempfile.TemporaryDirectory() as folder:
         return perform(material, open_run(material, Path(folder) / "run"))
@@ -94,19 +95,6 @@ def open_run(material: Material, out: Path) -> Run:
         "computed_by": {n: str(require(n, "models").__version__) for n in COMPUTING},
     }
     return Run(out, "drift", settings, material.files, seed=config.seed)
-
-
-def write(run: Run, result: DriftResult) -> None:
-    """Write result.json, tables, report and summary into the run folder, whole or not at all."""
-    result.data["fingerprint"] = run.fingerprint
-    wanted = ("fingerprint", "inputs", "versions", "settings", "seed", "command")
-    result.notes["manifest"] = {k: v for k, v in run.manifest({}).items() if k in wanted}
-    files = {
-        "result.json": result.json(),
-        "report.html": result.html(),
-        "summary.md": result.summary(),
-    }
-    run.finish(tables=result.tables, files=files, notes={"headline": result.headline})
 
 
 def describe(material: Material, out: Path) -> str:

@@ -8,11 +8,10 @@ import polars as pl
 
 from imprint.drift.heat import coloured_text
 from imprint.drift.result import DriftResult
-from imprint.report import Page, summary_html
+from imprint.report import Page, manifest_section, summary_html
 from imprint.report import summary as markdown
 from imprint.report.figures import curve, forest, scatter
 from imprint.report.section import Body
-from imprint.runs import describe_input
 
 TITLE = "Where fine-tuning moved the model"
 COLOURED = 8  # texts that are drawn token by token
@@ -302,15 +301,7 @@ def _method(page: Page, result: DriftResult) -> None:
         "equally likely tokens the first counts as most likely.",
     )
     section.facts(config.settings | {"seed": config.seed})
-    manifest = result.notes.get("manifest")
-    section = page.section("Manifest")
-    if manifest is None:
-        section.text("No run folder was written.")
-        return
-    section.facts({"fingerprint": manifest["fingerprint"], **manifest["versions"]})
-    section.code(" ".join(map(str, manifest["command"])))
-    for entry in manifest["inputs"][:50]:
-        section.text(describe_input(entry))
+    manifest_section(page, result)
 
 
 def _table(body: Body, frame: pl.DataFrame, caption: str) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -16,8 +14,7 @@ from imprint.drift.means import difference, grouped_means, means
 from imprint.drift.on_policy import SEQUENCE, sequences
 from imprint.drift.verdicts import headline, judge
 from imprint.findings import Finding
-from imprint.report import Verdict
-from imprint.runs import write_atomic
+from imprint.report import Shown, Verdict
 
 if TYPE_CHECKING:
     from imprint.drift.material import Material
@@ -65,8 +62,8 @@ class Found:
         return self.tokens if self.tokens is not None else self.fact_tokens
 
 
-@dataclass(frozen=True)
-class DriftResult:
+@dataclass(repr=False, frozen=True)
+class DriftResult(Shown):
     """How far next-token distributions moved, and on what.
 
     Attributes:
@@ -81,42 +78,14 @@ class DriftResult:
         notes: settings for the method section.
     """
 
+    pages: ClassVar[str] = "imprint.drift.report"
+
     tables: dict[str, pl.DataFrame]
     headline: str
     verdicts: list[Verdict]
     findings: list[Finding]
     data: Json
     notes: Json = field(default_factory=dict)
-
-    def report(self, path: str | Path) -> Path:
-        """Write the report, one HTML file that opens without a network."""
-        target = Path(path)
-        write_atomic(target, self.html())
-        return target
-
-    def html(self) -> str:
-        """Render the report."""
-        from imprint.drift.report import render
-
-        return render(self)
-
-    def summary(self) -> str:
-        """Give the result in Markdown, as in ``summary.md``."""
-        from imprint.drift.report import summary
-
-        return summary(self)
-
-    def json(self) -> str:
-        """Give the content of ``result.json``."""
-        return json.dumps(self.data, ensure_ascii=False, indent=2, allow_nan=False)
-
-    def _repr_html_(self) -> str:
-        from imprint.drift.report import fragment
-
-        return fragment(self)
-
-    def __repr__(self) -> str:
-        return f"DriftResult({self.headline!r}, {len(self.tables)} tables)"
 
 
 def assemble(

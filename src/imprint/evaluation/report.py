@@ -7,10 +7,9 @@ import polars as pl
 from imprint.evaluation.judging import BINS
 from imprint.evaluation.result import EvaluateResult
 from imprint.evaluation.subjects import LABELS
-from imprint.report import Page, summary_html
+from imprint.report import Page, manifest_section, summary_html
 from imprint.report import summary as markdown
 from imprint.report.figures import bars, forest, reliability_diagram
-from imprint.runs import describe_input
 from imprint.stats import reliability_curve
 
 TITLE = "How models answer"
@@ -201,15 +200,7 @@ def _method(page: Page, result: EvaluateResult) -> None:
         "per prompt its interval follows from Wilson's for the pass rate.",
     )
     section.facts(result.data["settings"])
-    manifest = result.notes.get("manifest")
-    section = page.section("Manifest")
-    if manifest is None:
-        section.text("No run folder was written.")
-        return
-    section.facts({"fingerprint": manifest["fingerprint"], **manifest["versions"]})
-    section.code(" ".join(map(str, manifest["command"])))
-    for entry in manifest["inputs"][:50]:
-        section.text(describe_input(entry))
+    manifest_section(page, result)
 
 
 def _shown(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -16,16 +15,15 @@ from imprint.evaluation.subjects import LABELS
 from imprint.findings import Finding
 from imprint.formats.own_tables import scores_from_items
 from imprint.models import Prompter
-from imprint.report import Verdict
-from imprint.runs import dump_json, write_atomic
+from imprint.report import Shown, Verdict
 from imprint.tables import ITEMS, SCORES
 
 Json = dict[str, Any]
 ASKED = ("shots", "chat_template", "system_prompt", "engine", "dtype")
 
 
-@dataclass(frozen=True)
-class EvaluateResult:
+@dataclass(repr=False, frozen=True)
+class EvaluateResult(Shown):
     """How models answer.
 
     Attributes:
@@ -41,6 +39,8 @@ class EvaluateResult:
         lm_eval_files: what lm-eval wrote for its own tasks: ``model``, ``name``, ``content``.
     """
 
+    pages: ClassVar[str] = "imprint.evaluation.report"
+
     tables: dict[str, pl.DataFrame]
     headline: str
     verdicts: list[Verdict]
@@ -54,36 +54,6 @@ class EvaluateResult:
     def items(self) -> pl.DataFrame:
         """Rows of the item table, as ``imprint transfer`` reads them."""
         return self.tables["items"]
-
-    def report(self, path: str | Path) -> Path:
-        """Write the report, one HTML file that opens without a network."""
-        target = Path(path)
-        write_atomic(target, self.html())
-        return target
-
-    def html(self) -> str:
-        """Render the report."""
-        from imprint.evaluation.report import render
-
-        return render(self)
-
-    def summary(self) -> str:
-        """Give the result in Markdown, as in ``summary.md``."""
-        from imprint.evaluation.report import summary
-
-        return summary(self)
-
-    def json(self) -> str:
-        """Give the content of ``result.json``."""
-        return dump_json(self.data)
-
-    def _repr_html_(self) -> str:
-        from imprint.evaluation.report import fragment
-
-        return fragment(self)
-
-    def __repr__(self) -> str:
-        return f"EvaluateResult({self.headline!r}, {len(self.tables)} tables)"
 
 
 def assemble(

@@ -31,6 +31,7 @@ from imprint.formats.questions import (
 )
 from imprint.models import Engine, Prompter, Prompting, prompter
 from imprint.progress import Bar, progress
+from imprint.report import publish
 from imprint.runs import Run, Tables
 
 BLOCK = 512  # items between two entries in the ledger
@@ -223,7 +224,7 @@ def perform(inputs: Inputs, run: Run | None) -> EvaluateResult:
     found = assemble(tables, inputs.config, about)
     found = replace(found, prompters=prompters, lm_eval_files=files)
     if run is not None:
-        _finish(run, found)
+        publish(run, found)
     return found
 
 
@@ -352,17 +353,6 @@ def _labelled(frame: pl.DataFrame, subject: Subject) -> pl.DataFrame:
     extra = {name: value for name, value in subject.labels.items() if name not in LABELS}
     labels = {name: pl.lit(value, dtype=TYPES[name]) for name, value in known.items()}
     return frame.with_columns(**labels, **{name: pl.lit(value) for name, value in extra.items()})
-
-
-def _finish(run: Run, found: EvaluateResult) -> None:
-    found.data["fingerprint"] = run.fingerprint
-    found.notes["manifest"] = run.manifest({})
-    files = {
-        "result.json": found.json(),
-        "report.html": found.html(),
-        "summary.md": found.summary(),
-    }
-    run.finish(tables=found.tables, files=files, notes={"headline": found.headline})
 
 
 def _templates(config: EvaluateConfig) -> list[str]:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -27,8 +27,8 @@ from imprint.mastery.splits import TRAIN
 from imprint.mastery.study import read_names
 from imprint.models.sampling import ROWS_CPU
 from imprint.progress import progress
-from imprint.report import State, Verdict
-from imprint.runs import Run, dump_json, write_atomic
+from imprint.report import Shown, State, Verdict, publish
+from imprint.runs import Run
 from imprint.stats import paired_difference
 
 NEW_TOKENS = 16
@@ -43,8 +43,8 @@ ANSWERS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class ClosedBookResult:
+@dataclass(repr=False, frozen=True)
+class ClosedBookResult(Shown):
     """What tuned models answer without help.
 
     Attributes:
@@ -58,34 +58,14 @@ class ClosedBookResult:
         notes: for the method section of the report.
     """
 
+    pages: ClassVar[str] = "imprint.mastery.closed_book_report"
+
     tables: dict[str, pl.DataFrame]
     headline: str
     verdicts: list[Verdict]
     data: dict[str, Any]
     findings: list[Finding]
     notes: dict[str, Any] = field(default_factory=dict)
-
-    def report(self, path: str | Path) -> Path:
-        """Write the report, one HTML file that opens without a network."""
-        target = Path(path)
-        write_atomic(target, self.html())
-        return target
-
-    def html(self) -> str:
-        """Render the report."""
-        from imprint.mastery.closed_book_report import render
-
-        return render(self)
-
-    def summary(self) -> str:
-        """Give the result in Markdown, as in ``summary.md``."""
-        from imprint.mastery.closed_book_report import summary
-
-        return summary(self)
-
-    def json(self) -> str:
-        """Give the content of ``result.json``."""
-        return dump_json(self.data)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +190,7 @@ def perform(inputs: Inputs, run: Run | None, *, quiet: bool = True) -> ClosedBoo
     }
     result = ClosedBookResult(made, said, judged, data, inputs.findings)
     if run is not None:
-        _finish(run, result)
+        publish(run, result)
     return result
 
 
@@ -338,14 +318,3 @@ def _read(run: Path) -> pl.DataFrame:
         return pl.read_parquet(path, columns=list(READ))
     except (OSError, pl.exceptions.PolarsError) as failed:
         raise DataError(f"cannot be read: {failed}", where=str(path)) from failed
-
-
-def _finish(run: Run, result: ClosedBookResult) -> None:
-    result.data["fingerprint"] = run.fingerprint
-    result.notes["manifest"] = run.manifest({})
-    files = {
-        "result.json": result.json(),
-        "report.html": result.html(),
-        "summary.md": result.summary(),
-    }
-    run.finish(tables=result.tables, files=files, notes={"headline": result.headline})

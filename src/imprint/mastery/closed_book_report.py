@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from imprint.report import Page
+from imprint.report import Page, manifest_section
 from imprint.report import summary as markdown
 from imprint.report.figures import bars, forest
-from imprint.runs import describe_input
 
 if TYPE_CHECKING:
     from imprint.mastery.closed_book import ClosedBookResult
@@ -43,12 +42,7 @@ def render(result: ClosedBookResult) -> str:
     section.facts(
         {k: v for k, v in result.data["settings"]["mastery"].items() if v not in (None, (), [])}
     )
-    manifest = result.notes.get("manifest")
-    if manifest is not None:
-        section.facts({"fingerprint": manifest["fingerprint"], **manifest["versions"]})
-        section.code(" ".join(map(str, manifest["command"])))
-        for entry in manifest["inputs"][:50]:
-            section.text(describe_input(entry))
+    manifest_section(page, result)
     return page.render()
 
 

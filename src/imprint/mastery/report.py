@@ -6,10 +6,9 @@ import polars as pl
 
 from imprint.mastery.result import MasteryResult
 from imprint.mastery.stopping import most_saved
-from imprint.report import Page, summary_html
+from imprint.report import Page, manifest_section, summary_html
 from imprint.report import summary as markdown
 from imprint.report.figures import bars, forest, heatmap
-from imprint.runs import describe_input
 
 TITLE = "What the model knows"
 RATE = ("score", "low", "high", "null", "excess", "excess_low", "excess_high", "share", "rate")
@@ -183,12 +182,4 @@ def _method(page: Page, result: MasteryResult) -> None:
         "counted on the first sample of every template, which is always written to its end.",
     )
     section.facts({k: v for k, v in config.items() if v not in (None, (), [])})
-    manifest = result.notes.get("manifest")
-    section = page.section("Manifest")
-    if manifest is None:
-        section.text("No run folder was written.")
-        return
-    section.facts({"fingerprint": manifest["fingerprint"], **manifest["versions"]})
-    section.code(" ".join(map(str, manifest["command"])))
-    for entry in manifest["inputs"][:50]:
-        section.text(describe_input(entry))
+    manifest_section(page, result)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import importlib.metadata
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
 from imprint.findings import Finding
 from imprint.mastery.levels import LEVELS
 from imprint.mastery.scoring import COUNTED
-from imprint.report import Verdict
-from imprint.runs import dump_json, write_atomic
+from imprint.report import Shown, Verdict
 
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class MasteryResult:
+@dataclass(repr=False, frozen=True)
+class MasteryResult(Shown):
     """What a model knows.
 
     Attributes:
@@ -34,6 +32,8 @@ class MasteryResult:
         notes: for the method section of the report.
     """
 
+    pages: ClassVar[str] = "imprint.mastery.report"
+
     tables: dict[str, pl.DataFrame]
     headline: str
     verdicts: list[Verdict]
@@ -41,36 +41,6 @@ class MasteryResult:
     findings: list[Finding]
     files: dict[str, str] = field(default_factory=dict)
     notes: Json = field(default_factory=dict)
-
-    def report(self, path: str | Path) -> Path:
-        """Write the report, one HTML file that opens without a network."""
-        target = Path(path)
-        write_atomic(target, self.html())
-        return target
-
-    def html(self) -> str:
-        """Render the report."""
-        from imprint.mastery.report import render
-
-        return render(self)
-
-    def summary(self) -> str:
-        """Give the result in Markdown, as in ``summary.md``."""
-        from imprint.mastery.report import summary
-
-        return summary(self)
-
-    def json(self) -> str:
-        """Give the content of ``result.json``."""
-        return dump_json(self.data)
-
-    def _repr_html_(self) -> str:
-        from imprint.mastery.report import fragment
-
-        return fragment(self)
-
-    def __repr__(self) -> str:
-        return f"MasteryResult({self.headline!r}, {len(self.tables)} tables)"
 
 
 def data_of(

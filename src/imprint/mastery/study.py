@@ -36,6 +36,7 @@ from imprint.mastery.verdicts import headline, verdicts
 from imprint.models.inverse_cdf import key
 from imprint.models.sampling import ROWS_CPU
 from imprint.progress import progress
+from imprint.report import publish
 from imprint.runs import Run
 
 BUDGET = 100_000  # samples beyond which the command line wants --yes
@@ -210,7 +211,7 @@ def perform(
     data = data_of(made, said, judged, findings, about)
     result = MasteryResult(made, said, judged, data, findings, files)
     if run is not None:
-        _finish(run, result)
+        publish(run, result, result.files)
     return result
 
 
@@ -262,18 +263,6 @@ def _unit(
         return {**scored, "cut": pl.DataFrame({"cut": [answering.cut - before]})}
 
     return run.unit(f"block-{number:06d}", compute) if run else compute()
-
-
-def _finish(run: Run, result: MasteryResult) -> None:
-    result.data["fingerprint"] = run.fingerprint
-    result.notes["manifest"] = run.manifest({})
-    files = {
-        "result.json": result.json(),
-        "report.html": result.html(),
-        "summary.md": result.summary(),
-        **result.files,
-    }
-    run.finish(tables=result.tables, files=files, notes={"headline": result.headline})
 
 
 def _limited(facts: pl.DataFrame, config: MasteryConfig) -> pl.DataFrame:

@@ -10,6 +10,17 @@ from imprint.report.markdown import summary
 from imprint.report.notebook import summary_html
 from imprint.report.page import Page
 from imprint.report.section import Section
+from imprint.report.shown import Shown, manifest_section, publish
 from imprint.report.verdict import State, Verdict
 
-__all__ = ["Page", "Section", "State", "Verdict", "summary", "summary_html"]
+__all__ = [
+    "Page",
+    "Section",
+    "Shown",
+    "State",
+    "Verdict",
+    "manifest_section",
+    "publish",
+    "summary",
+    "summary_html",
+]

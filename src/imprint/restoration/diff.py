@@ -10,6 +10,7 @@ from typing import Any
 from imprint.executors import Executor, Name, Threads
 from imprint.executors import executor as crew
 from imprint.progress import progress
+from imprint.report import publish
 from imprint.restoration.concentration import Counted, Counter
 from imprint.restoration.config import DiffConfig
 from imprint.restoration.counting import Counting
@@ -58,7 +59,7 @@ def diff(
     with crew(executor, config.workers) as many:
         result = analyse(inputs, config, many, unit=run.unit if run else None)
     if run:
-        write(run, result)
+        publish(run, result)
     return result
 
 
@@ -71,19 +72,6 @@ def open_run(inputs: Inputs, config: DiffConfig, out: Path) -> Run:
         "tuned": [str(checkpoint.reference) for checkpoint in inputs.tuned],
     }
     return Run(out, "diff", settings, inputs.files, seed=config.seed)
-
-
-def write(run: Run, result: DiffResult) -> None:
-    """Write result.json, tables, report and summary into the run folder, whole or not at all."""
-    result.data["fingerprint"] = run.fingerprint
-    wanted = ("fingerprint", "inputs", "versions", "settings", "seed", "command")
-    result.notes["manifest"] = {k: v for k, v in run.manifest({}).items() if k in wanted}
-    files = {
-        "result.json": result.json(),
-        "report.html": result.html(),
-        "summary.md": result.summary(),
-    }
-    run.finish(tables=result.tables, files=files, notes={"headline": result.headline})
 
 
 def describe(inputs: Inputs, config: DiffConfig, out: Path) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
-from imprint.report import Page, summary_html
+from imprint.report import Page, manifest_section, summary_html
 from imprint.report import summary as markdown
 from imprint.report.figures import curve, forest
 from imprint.report.section import Body
 from imprint.restoration.diff_result import DiffResult
 from imprint.restoration.spectrum_report import add_spectrum
 from imprint.restoration.spectrum_tables import by_place
-from imprint.runs import describe_input
 
 TITLE = "What fine-tuning changed in the weights"
 WORDS = ("share", "null_permuted", "null_gaussian", "null_rounded", "excess")
@@ -189,15 +188,7 @@ def _method(page: Page, result: DiffResult) -> None:
         "of both nulls counts.",
     )
     section.facts(config.settings | {"seed": config.seed})
-    manifest = result.notes.get("manifest")
-    section = page.section("Manifest")
-    if manifest is None:
-        section.text("No run folder was written.")
-        return
-    section.facts({"fingerprint": manifest["fingerprint"], **manifest["versions"]})
-    section.code(" ".join(map(str, manifest["command"])))
-    for entry in manifest["inputs"][:50]:
-        section.text(describe_input(entry))
+    manifest_section(page, result)
 
 
 def _table(body: Body, frame: pl.DataFrame, caption: str) -> None:

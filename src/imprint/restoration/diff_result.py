@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 
 from imprint.findings import Finding
-from imprint.report import Verdict
+from imprint.report import Shown, Verdict
 from imprint.restoration.concentration import Counted, Tally
 from imprint.restoration.config import DiffConfig
 from imprint.restoration.diff_verdict import judge, named, words
@@ -23,7 +21,6 @@ from imprint.restoration.nulls import gaussian_absolute, gaussian_relative
 from imprint.restoration.selection import place_of
 from imprint.restoration.sites import Group
 from imprint.restoration.spectrum_tables import spectrum_json, spectrum_table, spectrum_words
-from imprint.runs import write_atomic
 
 Json = dict[str, Any]
 
@@ -53,8 +50,8 @@ class Study:
     spectrum: list[Json] | None = None
 
 
-@dataclass(frozen=True)
-class DiffResult:
+@dataclass(repr=False, frozen=True)
+class DiffResult(Shown):
     """What fine-tuning changed in the weights.
 
     Attributes:
@@ -68,42 +65,14 @@ class DiffResult:
         notes: settings for the method section.
     """
 
+    pages: ClassVar[str] = "imprint.restoration.diff_report"
+
     tables: dict[str, pl.DataFrame]
     headline: str
     verdicts: list[Verdict]
     findings: list[Finding]
     data: Json
     notes: Json = field(default_factory=dict)
-
-    def report(self, path: str | Path) -> Path:
-        """Write the report, one HTML file that opens without a network."""
-        target = Path(path)
-        write_atomic(target, self.html())
-        return target
-
-    def html(self) -> str:
-        """Render the report."""
-        from imprint.restoration.diff_report import render
-
-        return render(self)
-
-    def summary(self) -> str:
-        """Give the result in Markdown, as in ``summary.md``."""
-        from imprint.restoration.diff_report import summary
-
-        return summary(self)
-
-    def json(self) -> str:
-        """Give the content of ``result.json``."""
-        return json.dumps(self.data, ensure_ascii=False, indent=2, allow_nan=False)
-
-    def _repr_html_(self) -> str:
-        from imprint.restoration.diff_report import fragment
-
-        return fragment(self)
-
-    def __repr__(self) -> str:
-        return f"DiffResult({self.headline!r}, {len(self.tables)} tables)"
 
 
 def assemble(study: Study, findings: list[Finding], about: Json) -> DiffResult:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
 from imprint.findings import Finding
-from imprint.runs import write_atomic
+from imprint.report import Shown
 
 INTERVALS = ("fisher", "percentile", "bca", "bonett_wright")
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class TransferResult:
+@dataclass(repr=False, frozen=True)
+class TransferResult(Shown):
     """What a transfer study found.
 
     Attributes:
@@ -29,6 +27,8 @@ class TransferResult:
         data: the content of ``result.json``.
         notes: settings and versions for the method section.
     """
+
+    pages: ClassVar[str] = "imprint.transfer.report"
 
     tables: dict[str, pl.DataFrame]
     headline: str
@@ -40,36 +40,6 @@ class TransferResult:
     def verdicts(self) -> pl.DataFrame:
         """One row per benchmark, measure, comparison and scale: verdict, reason, detail."""
         return self.tables.get("reliability", pl.DataFrame())
-
-    def report(self, path: str | Path) -> Path:
-        """Write the report, one HTML file that opens without a network."""
-        target = Path(path)
-        write_atomic(target, self.html())
-        return target
-
-    def html(self) -> str:
-        """Render the report."""
-        from imprint.transfer.report import render
-
-        return render(self)
-
-    def summary(self) -> str:
-        """Give the result in Markdown, as in ``summary.md``."""
-        from imprint.transfer.report import summary
-
-        return summary(self)
-
-    def json(self) -> str:
-        """Give the content of ``result.json``."""
-        return json.dumps(self.data, ensure_ascii=False, indent=2, allow_nan=False)
-
-    def _repr_html_(self) -> str:
-        from imprint.transfer.report import fragment
-
-        return fragment(self)
-
-    def __repr__(self) -> str:
-        return f"TransferResult({self.headline!r}, {len(self.tables)} tables)"
 
 
 def clean(value: Any) -> Any:

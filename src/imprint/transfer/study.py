@@ -14,6 +14,7 @@ import polars as pl
 from imprint.errors import ConfigError
 from imprint.findings import Finding, enforce
 from imprint.progress import note, progress
+from imprint.report import publish
 from imprint.runs import Run, Tables, versions
 from imprint.stats import benjamini_hochberg, holm, one_blas_thread
 from imprint.transfer.alignment import alignment
@@ -118,7 +119,7 @@ def transfer(
         return analyse(inputs, plan, config)
     run = open_run(inputs, plan, config, Path(out))
     result = analyse(inputs, plan, config, run=run)
-    write(run, result)
+    publish(run, result)
     return result
 
 
@@ -131,22 +132,6 @@ def open_run(inputs: Inputs, design: Design, config: TransferConfig, out: Path) 
         **inputs.facts,
     }
     return Run(out, "transfer", settings, inputs.files, seed=config.seed)
-
-
-def write(run: Run, result: TransferResult) -> None:
-    """Write result.json, tables, report and summary into the run folder, whole or not at all."""
-    result.data["fingerprint"] = run.fingerprint
-    result.notes["manifest"] = {
-        k: v
-        for k, v in run.manifest({}).items()
-        if k in ("fingerprint", "inputs", "versions", "settings", "seed", "command")
-    }
-    files = {
-        "result.json": result.json(),
-        "report.html": result.html(),
-        "summary.md": result.summary(),
-    }
-    run.finish(tables=result.tables, files=files, notes={"headline": result.headline})
 
 
 def analyse(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 
-from imprint.report import Page, summary_html
+from imprint.report import Page, manifest_section, summary_html
 from imprint.report import summary as markdown
 from imprint.report.figure import Chart
 from imprint.report.figures import curve, forest
 from imprint.restoration.sweep.result import SweepResult
-from imprint.runs import describe_input
 
 TITLE = "How much of the change to put back"
 FORMATS = {
@@ -181,12 +180,4 @@ def _method(page: Page, result: SweepResult) -> None:
         del restored["dtype"]
     model = {"axis": result.data["axis"], "model in": settings["sweep"]["dtype"] or "stored type"}
     section.facts({**restored, **settings["evaluation"], **model})
-    manifest = result.notes.get("manifest")
-    section = page.section("Manifest")
-    if manifest is None:
-        section.text("No run folder was written.")
-        return
-    section.facts({"fingerprint": manifest["fingerprint"], **manifest["versions"]})
-    section.code(" ".join(map(str, manifest["command"])))
-    for entry in manifest["inputs"][:50]:
-        section.text(describe_input(entry))
+    manifest_section(page, result)

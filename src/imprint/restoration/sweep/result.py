@@ -5,21 +5,20 @@ from __future__ import annotations
 import importlib.metadata
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
 from imprint.findings import Finding
-from imprint.report import State, Verdict
+from imprint.report import Shown, State, Verdict
 from imprint.restoration.sweep.points import Point
 from imprint.restoration.sweep.verdict import RIVALS, Comparison, overall
-from imprint.runs import dump_json, write_atomic
 
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class SweepResult:
+@dataclass(repr=False, frozen=True)
+class SweepResult(Shown):
     """How much to put back, and whether it helps.
 
     Attributes:
@@ -35,6 +34,8 @@ class SweepResult:
         notes: for the method section of the report.
     """
 
+    pages: ClassVar[str] = "imprint.restoration.sweep.report"
+
     tables: dict[str, pl.DataFrame]
     headline: str
     state: State
@@ -44,36 +45,6 @@ class SweepResult:
     findings: list[Finding]
     target: Path | None = None
     notes: Json = field(default_factory=dict)
-
-    def report(self, path: str | Path) -> Path:
-        """Write the report, one HTML file that opens without a network."""
-        target = Path(path)
-        write_atomic(target, self.html())
-        return target
-
-    def html(self) -> str:
-        """Render the report."""
-        from imprint.restoration.sweep.report import render
-
-        return render(self)
-
-    def summary(self) -> str:
-        """Give the result in Markdown, as in ``summary.md``."""
-        from imprint.restoration.sweep.report import summary
-
-        return summary(self)
-
-    def json(self) -> str:
-        """Give the content of ``result.json``."""
-        return dump_json(self.data)
-
-    def _repr_html_(self) -> str:
-        from imprint.restoration.sweep.report import fragment
-
-        return fragment(self)
-
-    def __repr__(self) -> str:
-        return f"SweepResult({self.headline!r}, {len(self.tables)} tables)"
 
 
 def assemble(

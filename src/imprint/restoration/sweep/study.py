@@ -18,6 +18,7 @@ from imprint.errors import DataError, require
 from imprint.findings import Finding
 from imprint.models import Loaded, load
 from imprint.progress import Bar, Silent, progress
+from imprint.report import publish
 from imprint.restoration.restore import parent_files, refuse_targets, write
 from imprint.restoration.restore import plan as plan_restoration
 from imprint.restoration.sweep.config import (
@@ -210,7 +211,7 @@ def perform(
         [*work.states.findings(), *_at_the_edge(inputs, chosen)],
     )
     if run is not None:
-        _finish(run, found)
+        publish(run, found)
     return found
 
 
@@ -229,17 +230,6 @@ def _write_chosen(
     made = plan_restoration(inputs.base, inputs.tuned, config)
     command = shlex.join(["imprint", *sys.argv[1:]])
     return write(made, target, command=command, patch=patch, overwrite=overwrite)[0]
-
-
-def _finish(run: Run, found: SweepResult) -> None:
-    found.data["fingerprint"] = run.fingerprint
-    found.notes["manifest"] = run.manifest({})
-    files = {
-        "result.json": found.json(),
-        "report.html": found.html(),
-        "summary.md": found.summary(),
-    }
-    run.finish(tables=found.tables, files=files, notes={"headline": found.headline})
 
 
 def _about(inputs: Inputs, work: _Work) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from imprint.report import Page
-from imprint.runs import describe_input
+from imprint.report import Page, manifest_section
 from imprint.transfer.result import TransferResult
 
 
@@ -19,7 +18,7 @@ def method(page: Page, result: TransferResult) -> None:
     shown = audit.select(c for c in ("level", "check", "detail", "count"))
     section.table(shown, "Findings", page_size=15)
     _method(page, result)
-    _manifest(page, result)
+    manifest_section(page, result)
 
 
 def _method(page: Page, result: TransferResult) -> None:
@@ -81,18 +80,6 @@ def _paragraphs(result: TransferResult) -> list[str]:
             "that answered the same benchmark, at any stage."
         )
     return said
-
-
-def _manifest(page: Page, result: TransferResult) -> None:
-    section = page.section("Manifest")
-    manifest = result.notes.get("manifest")
-    if manifest is None:
-        section.text("Made from a frame in memory; no run folder was written.")
-        return
-    section.facts({"fingerprint": manifest["fingerprint"], **manifest["versions"]})
-    section.code(" ".join(map(str, manifest["command"])))
-    for entry in manifest["inputs"][:50]:
-        section.text(describe_input(entry))
 
 
 def _short(value: Any) -> str:
