@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imprint.checkpoints import Checkpoint, open_checkpoint, trainer_checkpoints, weight_files
-from imprint.checkpoints.index import read_object
+from imprint.checkpoints import Checkpoint, open_checkpoint, weight_files
+from imprint.checkpoints.trainer import short_names, training_points
 from imprint.errors import ConfigError
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 
 
@@ -53,44 +51,12 @@ def open_models(base: str | Path, tuned: Sequence[str | Path]) -> Models:
         CheckpointError: a checkpoint is damaged or cannot be found.
         ConfigError: none is named, or one twice.
     """
-    named = [pair for name in tuned for pair in _expand(str(name))]
+    named = [pair for name in tuned for pair in training_points(str(name), repeat_last=False)]
     if not named:
         raise ConfigError("no tuned checkpoint is named", remedy="imprint drift BASE TUNED.")
     return Models(
         open_checkpoint(base),
         tuple(open_checkpoint(name) for name, _ in named),
-        tuple(_short_names([name for name, _ in named])),
+        tuple(short_names([name for name, _ in named])),
         tuple(step for _, step in named),
     )
-
-
-def _expand(name: str) -> list[tuple[str, int | None]]:
-    folder = Path(name)
-    steps = trainer_checkpoints(folder) if folder.is_dir() else []
-    if not steps:
-        return [(name, _step_of(folder))]
-    found: list[tuple[str, int | None]] = [(str(path), _step_of(path)) for path in steps]
-    last = _last_step(folder)
-    if any((folder / file).exists() for file in WEIGHTS) and last != found[-1][1]:
-        found.append((name, last))
-    return found
-
-
-def _step_of(path: Path) -> int | None:
-    found = re.search(r"checkpoint-(\d+)$", path.name)
-    return int(found[1]) if found else None
-
-
-def _last_step(folder: Path) -> int | None:
-    state = folder / "trainer_state.json"
-    step = read_object(state).get("global_step") if state.is_file() else None
-    return step if isinstance(step, int) else None
-
-
-def _short_names(names: Sequence[str]) -> list[str]:
-    short = [Path(name).name or name for name in names]
-    if len(set(short)) == len(short):
-        return short
-    if len(set(names)) < len(names):
-        raise ConfigError("the same tuned checkpoint is named twice")
-    return list(names)

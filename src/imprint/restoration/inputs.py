@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,12 @@ from imprint.checkpoints import (
     Checkpoint,
     align,
     open_checkpoint,
-    trainer_checkpoints,
     weight_files,
 )
-from imprint.checkpoints.index import BIN, BIN_SHARDED, SHARDED, SINGLE, read_object
-from imprint.checkpoints.reference import exists
+from imprint.checkpoints.trainer import short_names, training_points
 from imprint.errors import ConfigError
 from imprint.restoration.config import DiffConfig
 from imprint.restoration.sites import Group, groups
-
-WEIGHTS = (SINGLE, SHARDED, BIN, BIN_SHARDED, "adapter_model.safetensors", "adapter_model.bin")
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ def open_inputs(base: str | Path, tuned: Sequence[str | Path], config: DiffConfi
         CheckpointError: a checkpoint is damaged, or does not fit the base.
         ConfigError: nothing is named, something twice, or nothing lies in the region.
     """
-    named = [pair for name in tuned for pair in _expand(str(name))]
+    named = [pair for name in tuned for pair in training_points(str(name))]
     if not named:
         raise ConfigError("no tuned checkpoint is named")
     before = open_checkpoint(base)
@@ -77,39 +72,8 @@ def open_inputs(base: str | Path, tuned: Sequence[str | Path], config: DiffConfi
     return Inputs(
         before,
         tuple(after),
-        tuple(_short_names([name for name, _ in named])),
+        tuple(short_names([name for name, _ in named])),
         tuple(step for _, step in named),
         tuple(alignments),
         tuple(groups(alignments, config.region)),
     )
-
-
-def _expand(name: str) -> list[tuple[str, int | None]]:
-    folder = Path(name)
-    steps = trainer_checkpoints(folder) if exists(name) and folder.is_dir() else []
-    found: list[tuple[str, int | None]] = [(str(path), _step_of(path)) for path in steps]
-    if not steps:
-        return [(name, _step_of(folder))]
-    if any((folder / file).exists() for file in WEIGHTS):
-        found.append((name, _last_step(folder)))
-    return found
-
-
-def _step_of(path: Path) -> int | None:
-    found = re.search(r"checkpoint-(\d+)$", path.name)
-    return int(found[1]) if found else None
-
-
-def _last_step(folder: Path) -> int | None:
-    state = folder / "trainer_state.json"
-    step = read_object(state).get("global_step") if state.is_file() else None
-    return step if isinstance(step, int) else None
-
-
-def _short_names(names: Sequence[str]) -> list[str]:
-    short = [Path(name).name or name for name in names]
-    if len(set(short)) == len(short):
-        return short
-    if len(set(names)) < len(names):
-        raise ConfigError("the same tuned checkpoint is named twice")
-    return list(names)
