@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
@@ -275,19 +270,3 @@ def _tables(page: Page, scores: pl.DataFrame, correlations: pl.DataFrame) -> Non
     part = method.details("Settings", "Everything that changes what the numbers mean.")
     part.facts({"seed": 0, "threshold": 0.5, "input": "results/models-2024/leaderboard.parquet"})
     part.code("imprint transfer scores.csv --design design.yaml --out runs/transfer")
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[object]:
-    """A headless Chromium, for tests that look at what a reader sees."""
-    found = (
-        os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    )
-    if not found or not Path(found).exists():
-        pytest.skip("no Chromium is installed")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=found, args=flags)
-        yield browser
-        browser.close()

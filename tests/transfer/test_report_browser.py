@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,29 +34,23 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_hostile_names_are_text_and_everything_is_drawn(report: Path, scheme: str) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("no Chromium is installed")
-    root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    flags = [*root, "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+def test_hostile_names_are_text_and_everything_is_drawn(
+    report: Path, chromium: Any, scheme: str
+) -> None:
     complaints: list[str] = []
     requests: list[str] = []
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=browser, args=flags)
-        tab = chromium.new_page(color_scheme=scheme)
-        tab.on("console", lambda message: complaints.append(message.text))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.on("dialog", lambda dialog: complaints.append("dialog") or dialog.dismiss())
-        tab.on("request", lambda request: requests.append(request.url))
-        tab.goto(report.as_uri() + "#all")
-        tab.wait_for_function(DRAWN, timeout=60_000)
-        drawn = tab.evaluate(
-            "[...document.querySelectorAll('[data-figure] .chart')].map(c => c.dataset.drawn)"
-        )
-        shown = tab.inner_text("body")
-        chromium.close()
+    tab = chromium.new_page(color_scheme=scheme)
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("dialog", lambda dialog: complaints.append("dialog") or dialog.dismiss())
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.goto(report.as_uri() + "#all")
+    tab.wait_for_function(DRAWN, timeout=60_000)
+    drawn = tab.evaluate(
+        "[...document.querySelectorAll('[data-figure] .chart')].map(c => c.dataset.drawn)"
+    )
+    shown = tab.inner_text("body")
+    tab.close()
     assert len(drawn) >= 10
     assert set(drawn) == {scheme}
     assert complaints == []
