@@ -131,7 +131,7 @@ def region(text: str, *, compat: Literal["paramrestore"] | None = None) -> Choos
         return lambda name: place(name).module == text and not place(name).bias
     if re.match(r"layers?\s+\d", text):
         numbers = _numbers(text)
-        return lambda name: any(place(name).layer in some for some in numbers)
+        return lambda name: _within(place(name).layer, numbers)
     try:
         pattern = re.compile(text)
     except (re.error, OverflowError, RecursionError) as wrong:
@@ -211,6 +211,11 @@ def _outside(steps: list[str]) -> str:
 
 def _attention(steps: list[str]) -> bool:
     return any("attn" in step or "attention" in step for step in steps)
+
+
+def _within(layer: int | None, numbers: Iterable[range]) -> bool:
+    # a range looks for what is no integer by going through all of it
+    return layer is not None and any(layer in some for some in numbers)
 
 
 def _numbers(text: str) -> list[range]:
