@@ -142,15 +142,11 @@ def here(part: str, *arguments: str, **environment: str) -> tuple[float, float, 
 
 def published(folder: Path, ratio: float, save: str) -> None:
     """Restore one ratio as the published code does, and tell its share of the relative change."""
-    import resource
-
     import torch
-
-    # the larger ratios want ten times the model; better an error than a machine without memory
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGESIZE") + _cached()
-    resource.setrlimit(resource.RLIMIT_DATA, (int(free * 0.85), resource.RLIM_INFINITY))
     from safetensors.torch import load_file, save_file
 
+    # the larger ratios want ten times the model: where memory ends, this process ends, no other
+    Path("/proc/self/oom_score_adj").write_text("1000")
     base = load_file(folder / "base/model.safetensors")
     tuned = load_file(folder / "tuned/model.safetensors")
     names = [name for name in tuned if "layers" in name and "norm" not in name]
@@ -236,12 +232,6 @@ def _distances(base: Any, tuned: Any) -> Any:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(fill, jobs))
     return flat
-
-
-def _cached() -> int:
-    """Bytes of the page cache, which the kernel gives back."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Cached:"))
 
 
 def _memory() -> float:
