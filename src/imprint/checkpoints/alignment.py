@@ -85,13 +85,6 @@ class Alignment:
     renamed: tuple[tuple[str, str], ...]
     findings: tuple[Finding, ...]
 
-    def of_tuned(self) -> dict[str, list[Pair]]:
-        """Give the pairs by the tuned tensor that holds them."""
-        found: dict[str, list[Pair]] = {}
-        for pair in self.pairs:
-            found.setdefault(pair.tuned.name, []).append(pair)
-        return found
-
     def map_lines(self) -> list[str]:
         """Describe what was renamed, one line per pattern of names, numbers written as ``*``."""
         counted = Counter(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from imprint.cli.common import default_out, show
+from imprint.cli.common import default_out, renames, show, tell
 
 
 def diff(
@@ -83,7 +83,6 @@ def diff(
     """
     from imprint.errors import ConfigError
     from imprint.executors import executor as crew
-    from imprint.progress import note
     from imprint.report import publish
     from imprint.restoration.config import RATIOS, DiffConfig
     from imprint.restoration.diff import analyse, describe, open_inputs, open_run
@@ -95,7 +94,7 @@ def diff(
         eps=eps,
         region=region,
         enrichment_at=enrichment_at,
-        rename=tuple(map(_rename, rename or ())),
+        rename=renames(rename or ()),
         spectrum=spectrum,
         seed=seed,
         **({} if workers is None else {"workers": workers}),
@@ -110,11 +109,7 @@ def diff(
     with crew(executor, config.workers) as many:
         result = analyse(inputs, config, many, unit=run.unit)
     publish(run, result)
-    for finding in result.findings:
-        if finding.level != "info":
-            note(f"finding: {finding.detail}", quiet=quiet)
-    show(result.json() if json else result.summary())
-    note(f"report: {target / 'report.html'}", quiet=quiet)
+    tell(result, target, json=json, quiet=quiet)
 
 
 def _ratios(text: str) -> tuple[float, ...]:
@@ -126,12 +121,3 @@ def _ratios(text: str) -> tuple[float, ...]:
         raise ConfigError(
             f"--top {text!r} is no list of ratios", remedy="write --top 0.01,0.2."
         ) from None
-
-
-def _rename(text: str) -> tuple[str, str]:
-    from imprint.errors import ConfigError
-
-    pattern, equals, new = text.rpartition("=")
-    if not equals or not pattern:
-        raise ConfigError(f"--rename {text!r} is not of the form REGEX=NEW")
-    return pattern, new

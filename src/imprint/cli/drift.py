@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from imprint.cli.common import default_out, mapping, show
+from imprint.cli.common import default_out, mapping, show, tell
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -139,7 +139,6 @@ def drift(
     from imprint.drift.drift import describe, open_run, perform
     from imprint.drift.inputs import open_models
     from imprint.drift.material import Sources, gather
-    from imprint.progress import note
     from imprint.report import publish
 
     given: dict[str, Any] = {
@@ -176,11 +175,7 @@ def drift(
     run = open_run(material, target)
     result = perform(material, run)
     publish(run, result)
-    for finding in result.findings:
-        if finding.level != "info":
-            note(f"finding: {finding.detail}", quiet=quiet)
-    show(result.json() if json else result.summary())
-    note(f"report: {target / 'report.html'}", quiet=quiet)
+    tell(result, target, json=json, quiet=quiet)
 
 
 def _settings(config: Path | None, given: dict[str, Any]) -> Any:

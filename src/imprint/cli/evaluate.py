@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from imprint.cli.common import default_out, mapping, show
+from imprint.cli.common import default_out, mapping, note_findings, show
 
 Many = Annotated[list[str] | None, Parameter(negative="")]
 Lists = Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)]
@@ -167,9 +167,7 @@ def evaluate(
         show(describe(inputs, target))
         return
     result = perform(inputs, open_run(inputs, target))
-    for finding in result.findings:
-        if finding.level != "info":
-            note(f"finding: {finding.detail}", quiet=settings.quiet)
+    note_findings(result.findings, quiet=settings.quiet)
     if write_lm_eval is not None:
         from imprint.evaluation.lm_eval_files import write
 

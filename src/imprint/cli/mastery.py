@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from imprint.cli.common import default_out, mapping, show
+from imprint.cli.common import default_out, mapping, show, tell
 
 if TYPE_CHECKING:
     from imprint.mastery import MasteryConfig
@@ -222,7 +222,6 @@ def _mastery(
     quiet: bool,
 ) -> None:
     from imprint.mastery.study import describe, open_inputs, open_run, perform
-    from imprint.progress import note
 
     inputs = open_inputs(model, facts, config)
     folder = out or default_out("mastery")
@@ -232,11 +231,7 @@ def _mastery(
     run = open_run(inputs, folder)
     answering = _announced(inputs, budget, quiet=quiet)
     result = perform(inputs, run, answering=answering, quiet=quiet)
-    for finding in result.findings:
-        if finding.level != "info":
-            note(f"finding: {finding.detail}", quiet=quiet)
-    show(result.json() if json else result.summary())
-    note(f"report: {folder / 'report.html'}", quiet=quiet)
+    tell(result, folder, json=json, quiet=quiet)
 
 
 def _announced(inputs: Inputs, budget: int | None, *, quiet: bool) -> Answering:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from imprint.cli.common import show
+from imprint.cli.common import renames, show
 from imprint.errors import ConfigError
 
 if TYPE_CHECKING:
+    from imprint.checkpoints import Checkpoint
     from imprint.restoration.restore import RestoreConfig
 
 
@@ -175,7 +176,7 @@ def restore(
     folder = out or target.absolute().with_name(f"{target.name}.run")
     refuse_targets(before, after, config, target, patch=patch, overwrite=overwrite, run=folder)
     if dry_run:
-        show(_described(base, tuned, target, config, patch=patch))
+        show(_described(before, after, target, config, patch=patch))
         return
     survey(before, after, config)
     run = open_run(before, after, config, folder)
@@ -226,26 +227,13 @@ def numbers(flag: str, text: str) -> tuple[float, ...]:
         ) from None
 
 
-def renames(pairs: list[str]) -> tuple[tuple[str, str], ...]:
-    """Read ``--rename REGEX=NEW``.
-
-    Raises:
-        ConfigError: a pair without ``=``.
-    """
-    found = [pair.rpartition("=") for pair in pairs]  # an expression may itself hold "="
-    for pair, (before, equals, _) in zip(pairs, found, strict=True):
-        if not equals or not before:
-            raise ConfigError(f"--rename {pair!r} is not of the form REGEX=NEW")
-    return tuple((before, after) for before, _, after in found)
-
-
-def _described(base: str, tuned: str, target: Path, config: RestoreConfig, *, patch: bool) -> str:
-    from imprint.checkpoints import open_checkpoint
+def _described(
+    before: Checkpoint, after: Checkpoint, target: Path, config: RestoreConfig, *, patch: bool
+) -> str:
     from imprint.restoration.restore import survey, targets
     from imprint.restoration.selection import place_of
 
-    after = open_checkpoint(tuned, merge_in="stored")
-    alignment, parts = survey(open_checkpoint(base), after, config)
+    alignment, parts = survey(before, after, config)
     total = sum(part.pair.elements for part in parts)
     paths = targets(config, target, patch=patch)
     lines = [

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from imprint.cli.common import default_out, show
+from imprint.cli.common import default_out, note_findings, show
 
 if TYPE_CHECKING:
     from imprint.restoration.restore import RestoreConfig
@@ -60,9 +60,7 @@ def evaluate(
         return
     run = open_run(inputs, folder)
     result = perform(inputs, run, target=target, patch=patch, overwrite=overwrite, quiet=quiet)
-    for finding in result.findings:
-        if finding.level != "info":
-            note(f"finding: {finding.detail}", quiet=quiet)
+    note_findings(result.findings, quiet=quiet)
     show(result.json() if json else result.summary())
     if target is not None:
         done = f"written: {result.target}" if result.target else f"{target} was not written"

@@ -65,11 +65,7 @@ def summary(result: DriftResult) -> str:
     warned = result.tables["findings"].filter(pl.col("level") != "info")
     if len(warned):
         tables["Findings"] = warned.select("check", "detail")
-    named = {name for frame in tables.values() for name in frame.columns}
-    formats = {name: spec for name, spec in FORMATS.items() if name in named}
-    text = markdown(TITLE, result.verdicts, tables, formats=formats)
-    head, _, rest = text.partition("\n")
-    return f"{head}\n\n{result.headline}\n{rest}"
+    return markdown(TITLE, result.verdicts, tables, formats=FORMATS, headline=result.headline)
 
 
 def fragment(result: DriftResult) -> str:

@@ -52,9 +52,9 @@ def summary(result: EvaluateResult) -> str:
     warned = [(f.check, f.detail) for f in result.findings if f.level != "info"]
     if warned:
         tables["Findings"] = pl.DataFrame(warned, schema=["check", "detail"], orient="row")
-    text = markdown(TITLE, result.verdicts, tables, formats=FORMATS, rows=200)
-    head, _, rest = text.partition("\n")
-    return f"{head}\n\n{result.headline}\n{rest}"
+    return markdown(
+        TITLE, result.verdicts, tables, formats=FORMATS, rows=200, headline=result.headline
+    )
 
 
 def fragment(result: EvaluateResult) -> str:

@@ -52,11 +52,7 @@ def summary(result: ClosedBookResult) -> str:
     warned = [(f.check, f.detail) for f in result.findings if f.level != "info"]
     if warned:
         tables["Findings"] = pl.DataFrame(warned, schema=["check", "detail"], orient="row")
-    named = {column for frame in tables.values() for column in frame.columns}
-    formats = {name: spec for name, spec in FORMATS.items() if name in named}
-    text = markdown(TITLE, result.verdicts, tables, formats=formats)
-    head, _, rest = text.partition("\n")
-    return f"{head}\n\n{result.headline}\n{rest}"
+    return markdown(TITLE, result.verdicts, tables, formats=FORMATS, headline=result.headline)
 
 
 def _relations(page: Page, result: ClosedBookResult) -> None:

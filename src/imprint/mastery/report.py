@@ -47,10 +47,7 @@ def summary(result: MasteryResult) -> str:
     warned = [(f.check, f.detail) for f in result.findings if f.level != "info"]
     if warned:
         tables["Findings"] = pl.DataFrame(warned, schema=["check", "detail"], orient="row")
-    kept = {c for frame in tables.values() for c in frame.columns}
-    text = markdown(TITLE, result.verdicts, tables, formats=_formats(kept))
-    head, _, rest = text.partition("\n")
-    return f"{head}\n\n{result.headline}\n{rest}"
+    return markdown(TITLE, result.verdicts, tables, formats=FORMATS, headline=result.headline)
 
 
 def fragment(result: MasteryResult) -> str:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from imprint.errors import ConfigError
 from imprint.mastery.levels import edges, level_probabilities
 
-Stop = Literal["exact", "none"]
 STEPS = 4  # looks at a fact after the first moment at which its level can be settled
 FIRST = 42  # samples before the first look where certainty suffices
 LOOK = 21  # and between looks

@@ -18,6 +18,7 @@ def summary(
     verdicts: Sequence[Verdict],
     tables: Mapping[str, pl.DataFrame],
     *,
+    headline: str = "",
     formats: Mapping[str, str] | None = None,
     rows: int = 50,
 ) -> str:
@@ -27,10 +28,11 @@ def summary(
         title: the heading.
         verdicts: listed with symbol, word and detail.
         tables: caption → frame; the first ``rows`` rows are written.
+        headline: the verdict in a few sentences, Markdown as it stands.
         formats: column → number format, for all tables that have the column.
         rows: rows written of each table; what is left out is counted.
     """
-    parts = [f"# {escape(title)}"]
+    parts = [f"# {escape(title)}", *([headline] if headline else [])]
     if verdicts:
         counts = count(verdicts)
         parts.append(", ".join(f"{counts[state]} {WORDS[state]}" for state in STATES) + ".")

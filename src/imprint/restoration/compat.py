@@ -20,7 +20,6 @@ from imprint.restoration.parts import Chunk, Part
 
 Dtype = Literal["bf16", "fp16", "fp32"]
 DTYPES: dict[str, str] = {"bf16": "BF16", "fp16": "F16", "fp32": "F32"}
-SEED = 32
 EPS = 1e-8
 LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
 MODULES = (

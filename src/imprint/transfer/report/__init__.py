@@ -62,9 +62,7 @@ def summary(result: TransferResult) -> str:
     audit = result.tables["design_audit"].filter(pl.col("level") != "info")
     if len(audit):
         tables["Audit"] = audit.select("check", "count", "detail")
-    text = markdown("What survives post-training", [], tables)
-    head, _, rest = text.partition("\n")
-    return f"{head}\n\n{result.headline}\n{rest}"
+    return markdown("What survives post-training", [], tables, headline=result.headline)
 
 
 def fragment(result: TransferResult) -> str:
