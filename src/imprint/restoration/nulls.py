@@ -17,7 +17,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
 from imprint.restoration.kernels import PIECE, Int32
@@ -43,6 +42,8 @@ def gaussian_relative(ratios: Sequence[float], eps: float, sigma: float) -> list
     """
     if not sigma > 0:
         return [math.nan] * len(ratios)
+    from scipy.optimize import brentq  # a quarter of a second, and not every command needs it
+
     offset = eps / sigma
     logs = np.linspace(math.log(offset), math.log(offset + FAR), STEPS)
     size = np.exp(logs)

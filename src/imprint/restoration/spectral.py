@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import integrate, optimize
 
 from imprint.checkpoints import Checkpoint
 from imprint.checkpoints.dtypes import FLOATS, Array, Float32, from_float32, to_float32
@@ -92,6 +91,8 @@ def mu(ratio: float) -> float:
     Args:
         ratio: shorter over longer side, above 0 to 1. The noise has variance 1 / longer side.
     """
+    from scipy import integrate, optimize  # a quarter of a second, and few commands need them
+
     root = math.sqrt(ratio)
 
     def value(t: float) -> float:  # a variable in which the density is smooth at both ends

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri, stdtr
-from scipy.stats import rankdata
 
 from .arrays import FEWEST_PAIRS, Floats, Ints, Strings, complete, floats, is_constant
 
@@ -88,6 +87,8 @@ def midranks(X: Floats) -> Floats:
     Returns:
         [M, B]; NaN where X is not finite.
     """
+    from scipy.stats import rankdata  # half a second, and few commands need it
+
     X = floats(X)
     finite = np.isfinite(X)
     ranks = rankdata(np.where(finite, X, np.inf), axis=0)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import ndtr, ndtri
-from scipy.stats import rankdata
 
 from .arrays import Floats, Ints, complete, floats
 from .correlation import status
@@ -193,6 +192,8 @@ def top_k_probability(samples: Floats, k: int = 1) -> Floats:
     Returns:
         [M], summing to k where at least k units have scores.
     """
+    from scipy.stats import rankdata  # half a second, and few commands need it
+
     present = np.isfinite(samples)
     worst_first = np.where(present, -floats(samples), np.inf)
     better = rankdata(worst_first, method="min", axis=1) - 1
@@ -211,6 +212,8 @@ def rank_interval(samples: Floats, level: float = 0.95) -> tuple[Floats, Floats]
     Returns:
         Lower and upper rank, [M].
     """
+    from scipy.stats import rankdata
+
     ranks = rankdata(-floats(samples), method="min", axis=1)
     tails = [(1 - level) / 2, (1 + level) / 2]
     low = np.quantile(ranks, tails[0], axis=0, method="inverted_cdf")

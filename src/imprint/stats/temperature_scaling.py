@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 
 from .arrays import Floats, Ints, floats
 
@@ -39,6 +38,8 @@ def temperature(logits: Floats, gold: Ints, bounds: tuple[float, float] = BOUNDS
         gold: [N] index of the right option.
         bounds: lowest and highest T.
     """
+    from scipy.optimize import brentq  # a quarter of a second, and few commands need it
+
     above = _above_gold(logits, gold)
     if not len(above):
         return Temperature(np.nan, False, np.nan)
