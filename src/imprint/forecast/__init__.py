@@ -1,0 +1,1 @@
+"""Which domains an SFT set will change, before any training."""

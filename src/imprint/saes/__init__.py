@@ -1,0 +1,1 @@
+"""Sparse autoencoders: one canonical form, a reader per format on disk, a check of their fit."""
