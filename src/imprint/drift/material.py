@@ -14,10 +14,11 @@ from imprint.drift.inputs import Models
 from imprint.drift.on_policy import Asked, asked
 from imprint.drift.pieces import LONGEST, Cutter, Piece
 from imprint.drift.texts import Sample, drawn, read_samples
-from imprint.drift.tokenizers import compare, tokenizer_of
+from imprint.drift.tokenizers import compare
 from imprint.errors import ConfigError
 from imprint.findings import Finding
 from imprint.models.prompting import Prompter, Prompting, prompter
+from imprint.models.tokenizer import tokenizer_of
 
 
 @dataclass(frozen=True, slots=True)
