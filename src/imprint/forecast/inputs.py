@@ -1,0 +1,381 @@
+"""What a forecast reads, checked before any model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from imprint.checkpoints import Checkpoint, open_checkpoint, weight_files
+from imprint.errors import ConfigError, DataError, nearest
+from imprint.findings import Finding
+from imprint.forecast.config import ForecastConfig
+from imprint.forecast.history import Past, read_history
+from imprint.forecast.labels import read_labels
+from imprint.forecast.material import Material, Text
+from imprint.forecast.observed import Observed, read_observed
+from imprint.forecast.tasks import is_task, read_task
+from imprint.forecast.texts import drawn, read_domains, read_sft, without_repeats
+from imprint.models.load import TOKENIZERS
+from imprint.models.prompting import Prompter, Prompting, prompter
+from imprint.models.tokenizer import tokenizer_of
+
+FEWEST = 10  # texts of a domain, and examples of SFT: fewer give no interval worth the name
+OF_SFT = 2  # times the tokens of a domain are read of each SFT set, as the paper does (App. B.2)
+UNSET = 2048  # tokens of context where the config does not tell
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the user named.
+
+    Attributes:
+        sft: files of SFT examples.
+        domains: files of domain texts, or names of lm-eval tasks.
+        sae: ``PATH_OR_REPO[@REVISION][:SUBPATH]``.
+        observed: a table of changes, or two of scores.
+        history: folders of past runs whose outcomes are known.
+        tuned: the fine-tuned model, for the oracle.
+        rollouts: samples of the policy with their rewards.
+        labels: what latents are called.
+        rename: our column name → the name in the files.
+    """
+
+    sft: tuple[Path, ...] = ()
+    domains: tuple[str, ...] = ()
+    sae: str | None = None
+    observed: tuple[Path, ...] = ()
+    history: tuple[Path, ...] = ()
+    tuned: str | None = None
+    rollouts: Path | None = None
+    labels: Path | None = None
+    rename: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that numbers depend on."""
+        named = [*self.sft, *(Path(name) for name in self.domains if not is_task(name))]
+        runs = [run / "result.json" for run in self.history]
+        beside = [path for path in (self.rollouts, self.labels) if path is not None]
+        return [*named, *self.observed, *runs, *beside]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that is read.
+
+    Attributes:
+        base: the checkpoint that SFT would start from.
+        tuned: the oracle's, where one is named.
+        sources, config: what was asked for.
+        tokenizer: of the base.
+        prompter: how prompts are put to it.
+        sets: SFT set → its examples.
+        texts: of all domains, those of one domain together.
+        observed: SFT set → observed changes.
+        past: what earlier forecasts said, and what came.
+        labels: latent → what it is called.
+        findings: what was noticed.
+        lengths: tokens of each domain text, in order.
+        sft_tokens: tokens of each set.
+        context: tokens that the model reads at once.
+    """
+
+    base: Checkpoint
+    tuned: Checkpoint | None
+    sources: Sources
+    config: ForecastConfig
+    tokenizer: Any
+    prompter: Prompter
+    sets: dict[str, tuple[Text, ...]]
+    texts: tuple[Text, ...]
+    observed: dict[str, Observed]
+    past: list[Past]
+    labels: dict[int, str]
+    findings: list[Finding]
+    lengths: list[int]
+    sft_tokens: dict[str, int]
+    context: int
+    extra_files: list[Path] = field(default_factory=list)
+
+    @cached_property
+    def domains(self) -> list[str]:
+        """The names of the domains."""
+        return list(dict.fromkeys(text.group for text in self.texts))
+
+    @property
+    def answered(self) -> bool:
+        """Whether every domain has answers enough to demonstrate and to judge."""
+        counts = dict.fromkeys(self.domains, 0)
+        for text in self.texts:
+            counts[text.group] += text.answer is not None
+        return min(counts.values()) >= FEWEST
+
+    @property
+    def top(self) -> int:
+        """How many domains count as those which change most."""
+        return min(len(self.domains), self.config.top or max(1, round(len(self.domains) / 4)))
+
+    def material(self, name: str) -> Material:
+        """Give one SFT set beside the domains."""
+        return Material(self.sets[name], self.texts)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that numbers depend on: weights, tokenizer, texts, tables."""
+        found = list(weight_files(self.base))
+        found += [self.base.path / n for n in TOKENIZERS if (self.base.path / n).is_file()]
+        if self.tuned is not None:
+            found += weight_files(self.tuned)
+        return list(dict.fromkeys([*found, *self.sources.files, *self.extra_files]))
+
+
+def gather(model: str | Path, sources: Sources, config: ForecastConfig) -> Inputs:
+    """Read and check all inputs but the weights.
+
+    Raises:
+        CheckpointError: a checkpoint is damaged or cannot be found.
+        ConfigError: something is missing that the settings need, or does not fit them.
+        DataError: texts or tables that cannot be used.
+    """
+    _refuse_unfit(sources, config)
+    base = open_checkpoint(model)
+    context = _context(base)
+    tokenizer = tokenizer_of(str(base.reference), trust_remote_code=config.trust_remote_code)
+    findings: list[Finding] = []
+    sets, sft_tokens = _sets(sources, config, tokenizer, findings)
+    texts, lengths = _domains(sources, config, tokenizer, context, findings)
+    _note_leaks(sets, texts, findings)
+    return Inputs(
+        base=base,
+        tuned=open_checkpoint(sources.tuned) if sources.tuned else None,
+        sources=sources,
+        config=config,
+        tokenizer=tokenizer,
+        prompter=prompter(Prompting(config.chat_template, config.system_prompt), tokenizer),
+        sets=sets,
+        texts=tuple(texts),
+        observed=_observed(sources, list(sets), texts, findings),
+        past=read_history(sources.history),
+        labels=read_labels(sources.labels) if sources.labels else {},
+        findings=findings,
+        lengths=lengths,
+        sft_tokens=sft_tokens,
+        context=context,
+    )
+
+
+def _refuse_unfit(sources: Sources, config: ForecastConfig) -> None:
+    if not sources.sft and sources.rollouts is None:
+        raise ConfigError("no SFT set is named", remedy="give --sft PATH.")
+    if not sources.domains:
+        raise ConfigError("no domains are named", remedy="give --domains PATH.")
+    needs = {"sft": ("tuned", sources.tuned), "rollout": ("rollouts", sources.rollouts)}
+    if config.shift in needs:
+        flag, given = needs[config.shift]
+        if given is None:
+            raise ConfigError(
+                f"--shift {config.shift} needs --{flag}",
+                remedy=f"name it, or use another --shift: icl needs no {flag}.",
+            )
+    if config.shift in needs and sources.sae is None:
+        raise ConfigError(f"--shift {config.shift} needs an SAE", remedy="give --sae SAE.")
+    if config.ablate and sources.sae is None:
+        raise ConfigError("--ablate needs an SAE", remedy="give --sae SAE.")
+    if config.limit is not None and config.limit < FEWEST:
+        raise ConfigError(f"--limit {config.limit} is less than the {FEWEST} texts a domain needs")
+    for twice in {path for path in sources.sft if sources.sft.count(path) > 1}:
+        raise ConfigError(f"the SFT set {twice} is named twice")
+
+
+def _sets(
+    sources: Sources, config: ForecastConfig, tokenizer: Any, findings: list[Finding]
+) -> tuple[dict[str, tuple[Text, ...]], dict[str, int]]:
+    rename = _of("prompt completion messages id", sources)
+    found: dict[str, tuple[Text, ...]] = {}
+    tokens: dict[str, int] = {}
+    # before RL there is no SFT set: what the policy was rewarded for stands in its place
+    paths = sources.sft or tuple(filter(None, [sources.rollouts]))
+    for path, name in zip(paths, _names(paths), strict=True):
+        rewarded = path == sources.rollouts
+        texts, said = read_sft(path, rename=rename, group_by=config.group_by, rewarded=rewarded)
+        texts, again = without_repeats(texts, f"examples of {path.name}")
+        findings += [*said, *again]
+        lengths = _lengths(tokenizer, [f"{t.prompt}\n{t.answer}" for t in texts])
+        kept = drawn(
+            texts, lengths, tokens=OF_SFT * config.tokens, limit=config.limit, seed=config.seed
+        )
+        for group in dict.fromkeys(text.group for text in texts):
+            own = [at for at in kept if texts[at].group == group]
+            label = _label(name, group, config.group_by, len(paths))
+            if len(own) < FEWEST:
+                raise DataError(
+                    f"the SFT set {label!r} has {len(own)} examples, and a forecast needs {FEWEST}",
+                    where=str(path),
+                    remedy=f"give at least {FEWEST}, or raise --tokens or --limit.",
+                )
+            found[label] = tuple(texts[at] for at in own)
+            tokens[label] = sum(lengths[at] for at in own)
+            _note_sample(label, len(own), sum(t.group == group for t in texts), findings)
+    return found, tokens
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    stems = [path.name.partition(".")[0] or path.name for path in paths]
+    return stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+
+
+def _label(name: str, group: str, group_by: str | None, files: int) -> str:
+    if group_by is None:
+        return name
+    return group if files == 1 else f"{name}: {group}"
+
+
+def _note_sample(name: str, taken: int, total: int, findings: list[Finding]) -> None:
+    if taken < total:
+        detail = f"of the SFT set {name!r}, {taken} of {total} examples were drawn"
+        findings.append(Finding("sft_sample", detail, "info", count=taken))
+
+
+def _domains(
+    sources: Sources,
+    config: ForecastConfig,
+    tokenizer: Any,
+    context: int,
+    findings: list[Finding],
+) -> tuple[list[Text], list[int]]:
+    rename = _of("prompt answer domain id", sources)
+    texts: list[Text] = []
+    for name in sources.domains:
+        read, said = read_task(name) if is_task(name) else read_domains(Path(name), rename=rename)
+        texts += read
+        findings += said
+    groups = list(dict.fromkeys(text.group for text in texts))
+    texts = sorted(texts, key=lambda text: groups.index(text.group))
+    texts, again = without_repeats(texts, "domain texts")
+    findings += again
+    lengths = _lengths(tokenizer, [text.prompt for text in texts])
+    texts, lengths = _fitting(texts, lengths, context, findings)
+    kept = drawn(texts, lengths, tokens=config.tokens, limit=config.limit, seed=config.seed)
+    taken = [texts[at] for at in kept]
+    _refuse_few(groups, taken, texts, config)
+    if len(groups) < 2:
+        raise DataError(
+            f"{len(groups)} domain, and a forecast compares domains",
+            where=sources.domains[0],
+            remedy="name the domain of each row in a column `domain`, or give several files.",
+        )
+    return taken, [lengths[at] for at in kept]
+
+
+def _fitting(
+    texts: list[Text], lengths: list[int], context: int, findings: list[Finding]
+) -> tuple[list[Text], list[int]]:
+    """Leave out texts that the model cannot read whole; they would lose their question."""
+    fits = [n for n, length in enumerate(lengths) if length < context]
+    gone = [text for text, length in zip(texts, lengths, strict=True) if length >= context]
+    if gone:
+        detail = (
+            f"{len(gone)} domain texts are longer than the model's context of {context} tokens "
+            f"and are left out, the first at {gone[0].place or gone[0].name}"
+        )
+        findings.append(Finding("beyond_context", detail, count=len(gone)))
+    return [texts[n] for n in fits], [lengths[n] for n in fits]
+
+
+def _refuse_few(
+    groups: Sequence[str], taken: Sequence[Text], fitting: Sequence[Text], config: ForecastConfig
+) -> None:
+    for group in groups:
+        count = sum(text.group == group for text in taken)
+        if count >= FEWEST:
+            continue
+        there = sum(text.group == group for text in fitting)
+        where = next((text.place for text in fitting if text.group == group), None)
+        more = "raise --tokens." if there >= FEWEST else f"give at least {FEWEST}, or leave it out."
+        raise DataError(
+            f"the domain {group!r} has {count} texts to read, and its interval needs {FEWEST}"
+            + (f" (--tokens {config.tokens} stops there)" if there > count else ""),
+            where=where,
+            remedy=more,
+        )
+
+
+def _note_leaks(
+    sets: dict[str, tuple[Text, ...]], texts: Sequence[Text], findings: list[Finding]
+) -> None:
+    for name, examples in sets.items():
+        known = {text.prompt for text in examples}
+        shared = [text for text in texts if text.prompt in known]
+        if shared:
+            detail = (
+                f"{len(shared)} domain texts are prompts of the SFT set {name!r} too, the first at "
+                f"{shared[0].place or shared[0].name}: those domains are trained on"
+            )
+            findings.append(Finding("leak", detail, count=len(shared)))
+
+
+def _observed(
+    sources: Sources, sets: list[str], texts: Sequence[Text], findings: list[Finding]
+) -> dict[str, Observed]:
+    if not sources.observed:
+        return {}
+    found = read_observed(sources.observed)
+    if None in found and len(sets) > 1:
+        raise DataError(
+            f"observed changes do not say which of the {len(sets)} SFT sets they follow",
+            where=str(sources.observed[0]),
+            remedy="add a column `sft` with the name of the set: " + ", ".join(sets[:6]) + ".",
+        )
+    for name in found:
+        if name is not None and name not in sets:
+            raise DataError(
+                f"observed changes of the SFT set {name!r}; {nearest(name, sets)}",
+                where=str(sources.observed[0]),
+            )
+    named = {(sets[0] if name is None else name): changes for name, changes in found.items()}
+    domains = list(dict.fromkeys(text.group for text in texts))
+    for changes in named.values():
+        _compare_names(changes, domains, str(sources.observed[0]), findings)
+    return named
+
+
+def _compare_names(
+    changes: Observed, domains: list[str], where: str, findings: list[Finding]
+) -> None:
+    shared = [name for name in domains if name in changes.domains]
+    if not shared:
+        raise DataError(
+            f"no observed change belongs to a domain; {nearest(domains[0], changes.domains)}",
+            where=where,
+            remedy="domains must have the same names in --domains and --observed.",
+        )
+    apart = sorted(set(changes.domains) ^ set(domains))
+    if apart:
+        detail = f"{len(apart)} domains stand on one side only: {', '.join(apart[:8])}"
+        findings.append(Finding("unobserved", detail, count=len(apart)))
+
+
+def _of(names: str, sources: Sources) -> dict[str, str]:
+    known = ["prompt", "completion", "messages", "id", "answer", "domain"]
+    for ours, _ in sources.rename:
+        if ours not in known:
+            raise ConfigError(f"--map {ours}=…: {nearest(ours, known)}")
+    return {ours: theirs for ours, theirs in sources.rename if ours in names.split()}
+
+
+def _lengths(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    found = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    return [len(ids) for ids in found]
+
+
+def _context(base: Checkpoint) -> int:
+    inner = base.config.get("text_config")
+    about = inner if isinstance(inner, dict) else base.config
+    for name in ("max_position_embeddings", "n_positions", "n_ctx"):
+        value = about.get(name)
+        if isinstance(value, int) and value > 0:
+            return value
+    return UNSET
