@@ -173,8 +173,6 @@ def _write_tensor(like: Checkpoint, tensor: Tensors, remote: bool, slot: Slot) -
             _fill(file, slot, like, tensor(slot.name))
             if remote:  # another machine's fsync would not put these bytes on disk
                 os.fsync(file)
-            else:
-                _begin_sync(file, slot.at, like.stored[slot.name].bytes)
         finally:
             os.close(file)
     except OSError as failed:
@@ -230,13 +228,6 @@ def _put(file: int, data: memoryview, at: int) -> int:
         written = os.pwrite(file, data, at)
         data, at = data[written:], at + written
     return at
-
-
-def _begin_sync(file: int, at: int, size: int) -> None:
-    """Let the disk begin at once, so that the file's fsync finds little left to do."""
-    if hasattr(os, "posix_fadvise"):  # a hint: what is not on disk yet stays in memory
-        with suppress(OSError):
-            os.posix_fadvise(file, at, size, os.POSIX_FADV_DONTNEED)
 
 
 def _reserve(file: int, size: int) -> None:

@@ -19,6 +19,7 @@ def diff(
     enrichment_at: float = 0.2,
     rename: Annotated[list[str] | None, Parameter(negative="")] = None,
     spectrum: Annotated[bool, Parameter(negative="")] = False,
+    permutations: int | None = None,
     out: Path | None = None,
     seed: int = 0,
     executor: Literal["threads", "ray"] = "threads",
@@ -65,6 +66,9 @@ def diff(
     spectrum
         Also decompose the change of every matrix, beside a shuffle of it: how many directions it
         has. This takes far longer than all the rest; --dry-run says how many matrices there are.
+    permutations
+        Draws of the null in which changes are shuffled; default 5, or 3 for more than 134 million
+        weights, where draws hardly differ.
     out
         Run folder; default imprint-runs/diff. A run that was cut short goes on from there.
     seed
@@ -96,11 +100,13 @@ def diff(
         enrichment_at=enrichment_at,
         rename=renames(rename or ()),
         spectrum=spectrum,
+        permutations=permutations,
         seed=seed,
         **({} if workers is None else {"workers": workers}),
         quiet=quiet,
     )
     inputs = open_inputs(base, tuned, config)
+    config = config.settled(inputs.elements)
     target = out or default_out("diff")
     if dry_run:
         show(describe(inputs, config, target))

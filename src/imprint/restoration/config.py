@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from imprint.errors import ConfigError
 
 RATIOS = (0.01, 0.03, 0.05, 0.1, 0.2, 0.4, 0.6)
+# the shares of two draws differ by a few parts in 10⁴ at 10⁸ weights, so that few draws suffice
+MANY, FEW, LARGE = 5, 3, 1 << 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,8 @@ class DiffConfig:
         enrichment_at: the ratio at which modules and layers are compared.
         rename: (regular expression, replacement) from the tuned names to those of the base.
         spectrum: decompose the change of every matrix, beside a shuffle of it; this takes long.
-        permutations: draws of the permuted null.
+        permutations: draws of the permuted null; by default ``FEW`` where there are more than
+            ``LARGE`` weights, else ``MANY``.
         seed: of the permutations.
         workers: groups of tensors read at the same time; no number depends on it.
         quiet: show no progress.
@@ -34,7 +37,7 @@ class DiffConfig:
     enrichment_at: float = 0.2
     rename: tuple[tuple[str, str], ...] = ()
     spectrum: bool = False
-    permutations: int = 5
+    permutations: int | None = None
     seed: int = 0
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     quiet: bool = False
@@ -53,8 +56,13 @@ class DiffConfig:
             )
         if self.workers < 1:
             raise ConfigError(f"--workers {self.workers} is less than 1")
-        if self.permutations < 1 or self.seed < 0:
+        if (self.permutations is not None and self.permutations < 1) or self.seed < 0:
             raise ConfigError("permutations are 1 or more, the seed is 0 or more")
+
+    def settled(self, elements: int) -> DiffConfig:
+        """Choose how many permutations are drawn for so many weights."""
+        chosen = FEW if elements > LARGE else MANY
+        return replace(self, permutations=self.permutations or chosen)
 
     @property
     def settings(self) -> dict[str, Any]:

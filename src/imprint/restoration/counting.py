@@ -81,7 +81,7 @@ class Counting:
         """
         config, rounds = self.counter.config, 0
         wanted = [self._likely(number) for number in range(len(self.counter.tuned))]
-        total = self._pass("counts", wanted, config.permutations)
+        total = self._pass("counts", wanted, config.permutations or 0)
         while any(missing := [_missing(tally, config) for tally in total.tallies]):
             rounds += 1
             wanted = [more or Wanted() for more in missing]

@@ -55,6 +55,7 @@ def diff(
     config = configured(DiffConfig, config, settings)
     given = [tuned] if isinstance(tuned, (str, Path)) else list(tuned)
     inputs = open_inputs(base, given, config)
+    config = config.settled(inputs.elements)
     run = None if out is None else open_run(inputs, config, Path(out))
     with crew(executor, config.workers) as many:
         result = analyse(inputs, config, many, unit=run.unit if run else None)
@@ -110,6 +111,7 @@ def analyse(
     Raises:
         CheckpointError: a weight is NaN or infinite, or a file became shorter.
     """
+    config = config.settled(inputs.elements)
     many = executor or Threads(config.workers)
     counter = Counter(inputs.base, inputs.tuned, config)
     weights = sum(s.elements * len(s.tuned) for group in inputs.groups for s in group.sites)

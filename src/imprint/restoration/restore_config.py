@@ -13,7 +13,7 @@ from imprint.restoration.histogram import Order
 from imprint.restoration.methods import Method
 from imprint.restoration.parts import Scope
 
-CACHED = 1 << 16  # weights whose intermediates mostly stay in the processor's caches
+CACHED = 1 << 17  # weights whose intermediates mostly stay in the processor's caches
 
 
 @dataclass(frozen=True, slots=True)
