@@ -149,6 +149,34 @@ def test_logits_of_minus_infinity() -> None:
     assert 0 < found.js[1] < math.log(2)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_rows_that_are_not_finite_change_no_other_row(dtype: str) -> None:
+    base, tuned = pair(9, 5000, 6, 2.0, getattr(torch, dtype))
+    base[4, 4999], tuned[4, 17] = -torch.inf, -torch.inf
+    targets = torch.arange(9)
+    found, wanted = compare(base, tuned, targets), reference(base, tuned)
+    others = [n for n in range(9) if n != 4]
+    np.testing.assert_allclose(found.kl[others], wanted["kl"][others], atol=1e-5)
+    assert math.isinf(found.kl[4])
+    assert math.isfinite(found.js[4])
+    assert found.base_rank[4] == (base[4] > base[4, 4]).sum() + 1
+
+
+def test_of_equal_tokens_the_first_even_of_two_zeros() -> None:
+    base = torch.full((1, 5000), -1.0)
+    base[0, 3], base[0, 4000] = -0.0, 0.0
+    tuned = torch.full((1, 5000), -1.0)
+    tuned[0, 3] = 0.0
+    assert compare(base, tuned).top1_same[0]
+    assert compare(base.bfloat16(), tuned.bfloat16()).top1_same[0]
+
+
+def test_logits_that_lie_apart_in_memory() -> None:
+    base, tuned = pair(12, 400, 7, 1.0)
+    found = compare(base.T.contiguous().T, tuned.double())
+    np.testing.assert_allclose(found.kl, compare(base, tuned).kl, atol=1e-6)
+
+
 def test_not_a_number_is_refused() -> None:
     bad = torch.zeros(3, 4)
     bad[1, 2] = torch.nan

@@ -97,7 +97,9 @@ def same_width(one: Any, other: Any) -> tuple[Any, Any]:
 def _compared(
     torch: Any, one: Any, other: Any, targets: Any, size: int, room: list[Any]
 ) -> Iterator[list[Any]]:
-    if one.device.type == "cpu" and not room:
+    if one.device.type == "cpu" and _readable(torch, one, other):
+        size = len(one)
+    elif one.device.type == "cpu" and not room:
         # the same two arrays for all blocks: an allocator may not find large freed ones again
         room += [torch.empty((size, one.shape[-1])) for _ in range(2)]
     for start in range(0, len(one), size):
@@ -106,20 +108,34 @@ def _compared(
         yield list(_block(torch, one[part], other[part].to(one.device), seen, room))
 
 
+def _readable(torch: Any, one: Any, other: Any) -> bool:
+    """Whether compiled loops read such logits as they are."""
+    known = one.dtype == other.dtype and one.dtype in (torch.float32, torch.bfloat16)
+    return known and one.is_contiguous() and other.is_contiguous()
+
+
 def _block(torch: Any, one: Any, other: Any, targets: Any, room: list[Any]) -> tuple[Any, ...]:
-    if one.device.type == "cpu":
-        base, tuned = (r[: len(x)].copy_(x) for r, x in zip(room, (one, other), strict=True))
-        # compiled loops may assume that no value is infinite
-        if all(bool(torch.isfinite(torch.stack(torch.aminmax(x))).all()) for x in (base, tuned)):
-            return _compiled(torch, base, tuned, targets)
-    return _by_torch(torch, one, other, targets)
+    if one.device.type != "cpu":
+        return _by_torch(torch, one, other, targets)
+    if not _readable(torch, one, other):
+        one, other = (r[: len(x)].copy_(x) for r, x in zip(room, (one, other), strict=True))
+    return _compiled(torch, one, other, targets)
 
 
 def _compiled(torch: Any, base: Any, tuned: Any, targets: Any) -> tuple[Any, ...]:
-    found = torch.from_numpy(row_divergences(base, tuned, targets))
-    kl, reverse, js, same, at_p, at_q, *ranks = found.unbind(-1)
+    unsigned = torch.uint16 if base.dtype == torch.bfloat16 else torch.uint32
+    p, q = (x.view(unsigned).numpy() for x in (base, tuned))
+    found = torch.from_numpy(row_divergences(p, q, targets.numpy(), torch.get_num_threads()))
+    kl, reverse, js, same, at_p, at_q, *ranks, finite = found.unbind(-1)
     sums = kl.clamp(min=0), reverse.clamp(min=0), js.clamp(min=0, max=LOG_2)
-    return *sums, same.bool(), at_p, at_q, *(rank.long() for rank in ranks)
+    columns = *sums, same.bool(), at_p, at_q, *(rank.long() for rank in ranks)
+    left = finite == 0
+    if bool(left.any()):
+        # compiled loops assume that no value is infinite
+        others = _by_torch(torch, base[left], tuned[left], targets[left])
+        for column, values in zip(columns, others, strict=True):
+            column[left] = values.to(column.dtype)
+    return columns
 
 
 def _by_torch(torch: Any, one: Any, other: Any, targets: Any) -> tuple[Any, ...]:
