@@ -38,7 +38,11 @@ LAYERS = {
     "cli": 6,
 }
 # within a layer, who may still use whom
-ALSO = {"runs": {"tables"}, "models": {"checkpoints"}, "saes": {"checkpoints"}}
+ALSO = {
+    "runs": {"tables"},
+    "models": {"checkpoints"},
+    "saes": {"checkpoints", "models"},
+}
 
 
 def room(path: Path) -> str:
