@@ -35,7 +35,7 @@ class Setting:
 
     material: Material
     loaded: Loaded | None = None
-    prompter: Prompter = Prompter()
+    prompter: Prompter = field(default_factory=Prompter)
     layer: int | None = None
     draws: int = 5
     demonstrations: int = 2

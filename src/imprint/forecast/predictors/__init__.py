@@ -10,7 +10,13 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from imprint.forecast.predicted import Predicted
+from imprint.forecast.predictors.bm25 import bm25
+from imprint.forecast.predictors.dsir import dsir
+from imprint.forecast.predictors.gradient import gradient
+from imprint.forecast.predictors.history import history
 from imprint.forecast.predictors.lexical import lexical
+from imprint.forecast.predictors.likelihood import context_gain, likelihood
+from imprint.forecast.predictors.similarity import similarity
 from imprint.forecast.setting import Setting
 
 Needs = Literal["text", "model", "gradient"]
@@ -33,6 +39,15 @@ class Predictor(NamedTuple):
     family: str
 
 
-PREDICTORS = (Predictor("lexical", "text", lexical, "lexical"),)
+PREDICTORS = (
+    Predictor("lexical", "text", lexical, "lexical"),
+    Predictor("history", "text", history, "history"),
+    Predictor("dsir", "text", dsir, "similarity"),
+    Predictor("bm25", "text", bm25, "similarity"),
+    Predictor("likelihood", "model", likelihood, "likelihood"),
+    Predictor("context_gain", "model", context_gain, "likelihood"),
+    Predictor("similarity", "model", similarity, "similarity"),
+    Predictor("gradient", "gradient", gradient, "gradient"),
+)
 
 __all__ = ["PREDICTORS", "Predictor"]
