@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ImprintError,
     )
     from imprint.evaluation import EvaluateConfig, EvaluateResult, evaluate
+    from imprint.forecast import ForecastConfig, ForecastResult, forecast
     from imprint.mastery import MasteryConfig, MasteryResult, closed_book, mastery
     from imprint.restoration.calls import apply, restore
     from imprint.restoration.config import DiffConfig
@@ -35,6 +36,8 @@ _HOMES = {
     "DiffResult": "imprint.restoration.diff_result",
     "EvaluateConfig": "imprint.evaluation",
     "EvaluateResult": "imprint.evaluation",
+    "ForecastConfig": "imprint.forecast",
+    "ForecastResult": "imprint.forecast",
     "ImprintError": "imprint.errors",
     "MasteryConfig": "imprint.mastery",
     "MasteryResult": "imprint.mastery",
@@ -44,6 +47,7 @@ _HOMES = {
     "closed_book": "imprint.mastery",
     "diff": "imprint.restoration.diff",
     "evaluate": "imprint.evaluation",
+    "forecast": "imprint.forecast",
     "mastery": "imprint.mastery",
     "restore": "imprint.restoration.calls",
     "transfer": "imprint.transfer",
@@ -58,6 +62,8 @@ __all__ = [
     "DiffResult",
     "EvaluateConfig",
     "EvaluateResult",
+    "ForecastConfig",
+    "ForecastResult",
     "ImprintError",
     "MasteryConfig",
     "MasteryResult",
@@ -67,6 +73,7 @@ __all__ = [
     "closed_book",
     "diff",
     "evaluate",
+    "forecast",
     "mastery",
     "restore",
     "transfer",

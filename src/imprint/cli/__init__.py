@@ -44,6 +44,10 @@ COMMANDS = {
         "imprint.cli.example:example",
         "Write a generated study with known truth, to try `imprint transfer` on.",
     ),
+    "forecast": (
+        "imprint.cli.forecast:forecast",
+        "Which domains will an SFT set change, before any training?",
+    ),
     "mastery": (
         "imprint.cli.mastery:mastery",
         "How well does a model know facts, and which should it be tuned on?",

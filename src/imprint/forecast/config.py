@@ -25,8 +25,8 @@ class ForecastConfig:
         score: the predictor that the headline is about; by default the first at hand of those that
             history found best, STS and others.
         families: kinds of predictors to run; empty for all.
-        layer: the block whose output predictors without an SAE read; by default the SAE's, else the
-            middle one.
+        layer: the block whose output is read; by default the SAE's, else the middle one.
+        sae_k: latents that fire per token, for a top-k SAE whose files do not say so.
         latents: how many latents count as shifted.
         demonstrations: SFT examples before a query.
         draws: random choices of demonstrations.
@@ -55,6 +55,7 @@ class ForecastConfig:
     score: str | None = None
     families: tuple[str, ...] = ()
     layer: int | None = None
+    sae_k: int | None = None
     latents: int = 100
     demonstrations: int = 2
     draws: int = 5
@@ -87,6 +88,7 @@ class ForecastConfig:
                 raise ConfigError(f"--families {family!r}: {nearest(family, FAMILIES)}")
         least = {
             "layer": 0,
+            "sae_k": 1,
             "latents": 1,
             "demonstrations": 1,
             "draws": 1,

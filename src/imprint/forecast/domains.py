@@ -141,7 +141,7 @@ def _rows(one: Scored, domains: Sequence[str], k: int) -> pl.DataFrame:
             "rank_low": rank_low,
             "rank_high": rank_high,
             "top": one.top(k),
-            "direction": directions(one),
+            "direction": pl.Series(directions(one), dtype=pl.String),
         }
     )
 

@@ -39,6 +39,13 @@ COUNT = 9999  # random orders beyond
 FEWEST = 4  # domains that a correlation needs
 HALF = 0.5  # a correlation that falls below this share of itself without a domain rests on it
 COVARIATE = "digit_share"
+SAID = {  # types of columns that may hold nothing
+    "rests_most_on": pl.String,
+    "one_domain": pl.Boolean,
+    "sign_accuracy": pl.Float64,
+    "sign_chance": pl.Float64,
+    "sign_p": pl.Float64,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +99,8 @@ def evaluate(
             "partial_digits": _given_digits(said, X, Y),
             "noise_ceiling": _ceilings(said, observed, seed),
             **_signs(said, observed),
-        }
+        },
+        schema_overrides=SAID,
     )
     return frame.fill_nan(None), _influence_table(said, rows["pearson"], without, observed.domains)
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from imprint.checkpoints import Checkpoint, open_checkpoint, weight_files
-from imprint.errors import ConfigError, DataError, nearest
+from imprint.errors import CheckpointError, ConfigError, DataError, nearest
 from imprint.findings import Finding
 from imprint.forecast.config import ForecastConfig
 from imprint.forecast.history import Past, read_history
 from imprint.forecast.labels import read_labels
 from imprint.forecast.material import Material, Text
-from imprint.forecast.observed import Observed, read_observed
+from imprint.forecast.observed import Observed, accuracy_before, read_observed
 from imprint.forecast.tasks import is_task, read_task
 from imprint.forecast.texts import drawn, read_domains, read_sft, without_repeats
 from imprint.models.load import TOKENIZERS
 from imprint.models.prompting import Prompter, Prompting, prompter
 from imprint.models.tokenizer import tokenizer_of
+from imprint.saes import Sae, open_sae
 
 FEWEST = 10  # texts of a domain, and examples of SFT: fewer give no interval worth the name
 OF_SFT = 2  # times the tokens of a domain are read of each SFT set, as the paper does (App. B.2)
@@ -40,6 +41,7 @@ class Sources:
         tuned: the fine-tuned model, for the oracle.
         rollouts: samples of the policy with their rewards.
         labels: what latents are called.
+        others: tables of changes that were seen with another model or SFT set.
         rename: our column name → the name in the files.
     """
 
@@ -51,6 +53,7 @@ class Sources:
     tuned: str | None = None
     rollouts: Path | None = None
     labels: Path | None = None
+    others: tuple[Path, ...] = ()
     rename: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -59,7 +62,7 @@ class Sources:
         named = [*self.sft, *(Path(name) for name in self.domains if not is_task(name))]
         runs = [run / "result.json" for run in self.history]
         beside = [path for path in (self.rollouts, self.labels) if path is not None]
-        return [*named, *self.observed, *runs, *beside]
+        return [*named, *self.observed, *self.others, *runs, *beside]
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,9 @@ class Inputs:
         observed: SFT set → observed changes.
         past: what earlier forecasts said, and what came.
         labels: latent → what it is called.
+        sae: the SAE, where one is named.
+        others: another model or SFT set → domain → the change seen there.
+        base_accuracy: domain → accuracy before SFT, where scores were given.
         findings: what was noticed.
         lengths: tokens of each domain text, in order.
         sft_tokens: tokens of each set.
@@ -94,11 +100,13 @@ class Inputs:
     observed: dict[str, Observed]
     past: list[Past]
     labels: dict[int, str]
+    sae: Sae | None
+    others: dict[str, dict[str, float]]
+    base_accuracy: dict[str, float]
     findings: list[Finding]
     lengths: list[int]
     sft_tokens: dict[str, int]
     context: int
-    extra_files: list[Path] = field(default_factory=list)
 
     @cached_property
     def domains(self) -> list[str]:
@@ -129,7 +137,17 @@ class Inputs:
         found += [self.base.path / n for n in TOKENIZERS if (self.base.path / n).is_file()]
         if self.tuned is not None:
             found += weight_files(self.tuned)
-        return list(dict.fromkeys([*found, *self.sources.files, *self.extra_files]))
+        found += [] if self.sae is None else self.sae.files
+        return list(dict.fromkeys([*found, *self.sources.files]))
+
+    def changes_elsewhere(self, name: str) -> dict[str, dict[str, float]]:
+        """Give changes seen with other models, and with the other SFT sets of this run."""
+        here = {
+            f"sft {other}": dict(zip(seen.domains, map(float, seen.change), strict=True))
+            for other, seen in self.observed.items()
+            if other != name
+        }
+        return {**self.others, **here}
 
 
 def gather(model: str | Path, sources: Sources, config: ForecastConfig) -> Inputs:
@@ -143,6 +161,7 @@ def gather(model: str | Path, sources: Sources, config: ForecastConfig) -> Input
     _refuse_unfit(sources, config)
     base = open_checkpoint(model)
     context = _context(base)
+    sae = _sae(sources, config, base)
     tokenizer = tokenizer_of(str(base.reference), trust_remote_code=config.trust_remote_code)
     findings: list[Finding] = []
     sets, sft_tokens = _sets(sources, config, tokenizer, findings)
@@ -160,6 +179,9 @@ def gather(model: str | Path, sources: Sources, config: ForecastConfig) -> Input
         observed=_observed(sources, list(sets), texts, findings),
         past=read_history(sources.history),
         labels=read_labels(sources.labels) if sources.labels else {},
+        sae=sae,
+        others=_others(sources),
+        base_accuracy=accuracy_before(sources.observed),
         findings=findings,
         lengths=lengths,
         sft_tokens=sft_tokens,
@@ -188,6 +210,43 @@ def _refuse_unfit(sources: Sources, config: ForecastConfig) -> None:
         raise ConfigError(f"--limit {config.limit} is less than the {FEWEST} texts a domain needs")
     for twice in {path for path in sources.sft if sources.sft.count(path) > 1}:
         raise ConfigError(f"the SFT set {twice} is named twice")
+
+
+def _sae(sources: Sources, config: ForecastConfig, base: Checkpoint) -> Sae | None:
+    """Open the SAE and compare it with the model's config, before anything is run."""
+    about = _text_config(base)
+    blocks, width = about.get("num_hidden_layers"), about.get("hidden_size")
+    if config.layer is not None and isinstance(blocks, int) and config.layer >= blocks:
+        raise ConfigError(
+            f"--layer {config.layer}, but the model has {blocks} blocks, 0 to {blocks - 1}",
+            where=str(base.path),
+        )
+    if sources.sae is None:
+        return None
+    sae = open_sae(sources.sae, k=config.sae_k, layer=config.layer)
+    if isinstance(blocks, int) and sae.hook.layer is not None and sae.hook.layer >= blocks:
+        raise ConfigError(
+            f"reads {sae.hook}, but the model has {blocks} blocks, 0 to {blocks - 1}",
+            where=sources.sae,
+            remedy="was it made for another model?",
+        )
+    if sae.hook.point.startswith("resid") and isinstance(width, int) and sae.width != width:
+        raise CheckpointError(
+            f"reads activations of width {sae.width}, and the model's are {width} wide",
+            where=sources.sae,
+            remedy="was it made for another model?",
+        )
+    return sae
+
+
+def _others(sources: Sources) -> dict[str, dict[str, float]]:
+    """Read changes that were seen elsewhere, each table under its file's name."""
+    found = {}
+    for path in sources.others:
+        for sft, seen in read_observed([path]).items():
+            name = path.stem if sft is None else f"{path.stem} {sft}"
+            found[name] = dict(zip(seen.domains, map(float, seen.change), strict=True))
+    return found
 
 
 def _sets(
@@ -371,9 +430,13 @@ def _lengths(tokenizer: Any, texts: Sequence[str]) -> list[int]:
     return [len(ids) for ids in found]
 
 
-def _context(base: Checkpoint) -> int:
+def _text_config(base: Checkpoint) -> dict[str, Any]:
     inner = base.config.get("text_config")
-    about = inner if isinstance(inner, dict) else base.config
+    return inner if isinstance(inner, dict) else base.config
+
+
+def _context(base: Checkpoint) -> int:
+    about = _text_config(base)
     for name in ("max_position_embeddings", "n_positions", "n_ctx"):
         value = about.get(name)
         if isinstance(value, int) and value > 0:

@@ -22,6 +22,7 @@ CHANGES = Schema(
             "change", "float", "score after less score before", required=True, low=-1e6, high=1e6
         ),
         Column("se", "float", "its standard error", low=0),
+        Column("base_accuracy", "float", "accuracy before SFT", low=0, high=1),
         Column("sft", "str", "the SFT set it follows, where there are several"),
     ),
     key=("domain", "sft"),
@@ -76,6 +77,18 @@ def read_observed(paths: Sequence[Path]) -> dict[str | None, Observed]:
     _refuse_twice(frame, paths[0])
     parts = frame.partition_by("sft", maintain_order=True, as_dict=True)
     return {key[0]: _changes(part) for key, part in parts.items()}
+
+
+def accuracy_before(paths: Sequence[Path]) -> dict[str, float]:
+    """Give the accuracy of each domain before SFT, where tables of scores or a column tell it."""
+    if len(paths) == 2:
+        frame = _accuracies(paths[0]).rename({"benchmark": "domain", "accuracy": "base_accuracy"})
+    elif paths:
+        frame, _ = conform(load_frame(paths[0]), CHANGES, paths[0])
+    if not paths or "base_accuracy" not in frame.columns:
+        return {}
+    known = frame.drop_nulls("base_accuracy").unique("domain", keep="first", maintain_order=True)
+    return {row["domain"]: row["base_accuracy"] for row in known.iter_rows(named=True)}
 
 
 def _refuse_twice(frame: pl.DataFrame, path: Path) -> None:

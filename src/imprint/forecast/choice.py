@@ -1,0 +1,56 @@
+"""Which predictor the headline is about, and whether any is validated here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from imprint.errors import ConfigError, nearest
+from imprint.forecast.history import Record
+
+# of the predictors of amounts, in the order of preference where nothing is known of them
+PREFERRED = ("sts_icl", "sts_act", "raw_icl", "raw_act", "rds_max", "cosine")
+LEVEL = 0.05  # of the adjusted permutation p
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The predictor that the headline is about.
+
+    Attributes:
+        name: of it.
+        why: in half a sentence.
+    """
+
+    name: str
+    why: str
+
+
+def choose(names: Sequence[str], asked: str | None, record: Record | None) -> Choice:
+    """Choose the headline's predictor: the user's, the past's best, or the first at hand.
+
+    Raises:
+        ConfigError: the user's is not among them.
+    """
+    if asked is not None:
+        if asked not in names:
+            raise ConfigError(f"--score {asked!r}: {nearest(asked, names)}")
+        return Choice(asked, "as asked for")
+    if record is not None and record.best in names:
+        return Choice(str(record.best), "which did best on past forecasts")
+    first = next((name for name in PREFERRED if name in names), names[0])
+    return Choice(first, "unproven here")
+
+
+def validated(evaluation: pl.DataFrame) -> list[str]:
+    """Name the predictors that follow the observed changes, the surest first.
+
+    The interval of Pearson's r lies above 0, its permutation p is below .05 after adjusting for
+    the number of predictors, and it does not rest on one domain.
+    """
+    passed = evaluation.filter(
+        (pl.col("low") > 0) & (pl.col("p_adjusted") <= LEVEL) & ~pl.col("one_domain")
+    )
+    return passed.sort("low", descending=True, maintain_order=True)["predictor"].to_list()

@@ -1,0 +1,145 @@
+"""Which domains an SFT set will change, before any training."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from imprint.configuration import build
+from imprint.errors import require
+from imprint.forecast.config import ForecastConfig
+from imprint.forecast.inputs import Inputs, Sources, gather
+from imprint.forecast.result import ForecastResult, assemble, score
+from imprint.forecast.work import Work, missing
+from imprint.progress import progress
+from imprint.report import publish
+from imprint.runs import Run
+
+COMPUTING = ("torch", "transformers")
+Paths = str | Path | Sequence[str | Path]
+
+
+def forecast(
+    model: str | Path,
+    config: ForecastConfig | None = None,
+    *,
+    sft: Paths = (),
+    domains: Paths = (),
+    sae: str | Path | None = None,
+    observed: Paths = (),
+    history: Paths = (),
+    others: Paths = (),
+    tuned: str | Path | None = None,
+    rollouts: str | Path | None = None,
+    labels: str | Path | None = None,
+    rename: dict[str, str] | None = None,
+    out: str | Path | None = None,
+    **settings: Any,
+) -> ForecastResult:
+    """Forecast which domains SFT will change, beside baselines and nulls.
+
+    Args:
+        model: ``PATH_OR_REPO[@REVISION][+ADAPTER[@REVISION]]``, the model before SFT.
+        config: how; fields of it may also be given by name.
+        sft: one or several files of SFT examples (:func:`texts.read_sft`).
+        domains: files of domain texts (:func:`texts.read_domains`), or names of lm-eval tasks.
+        sae: ``PATH_OR_REPO[@REVISION][:SUBPATH]``; without it every other predictor runs.
+        observed: a table of ``domain``, ``change`` (and ``se``, ``sft``), or two ``scores`` tables,
+            before and after.
+        history: run folders of past forecasts with outcomes.
+        others: tables of changes seen with another model or SFT set.
+        tuned: the fine-tuned model, for ``shift="sft"``.
+        rollouts: samples with rewards, for ``shift="rollout"``.
+        labels: what latents are called, an export of Neuronpedia.
+        rename: our column name → the name in the files.
+        out: run folder to write; without it nothing is kept.
+        settings: fields of `ForecastConfig`, as ``draws=3``.
+
+    Raises:
+        CheckpointError: a checkpoint or SAE is damaged, or does not fit the model.
+        ConfigError: a setting makes no sense, or ``out`` holds something else.
+        DataError: texts or tables that cannot be used.
+        DependencyError: torch or transformers is not installed.
+    """
+    checked = build(ForecastConfig, settings)
+    given = {name: getattr(checked, name) for name in settings}
+    config = replace(config, **given) if config else checked
+    sources = Sources(
+        sft=_paths(sft),
+        domains=tuple(map(str, _paths(domains))),
+        sae=None if sae is None else str(sae),
+        observed=_paths(observed),
+        history=_paths(history),
+        others=_paths(others),
+        tuned=None if tuned is None else str(tuned),
+        rollouts=None if rollouts is None else Path(rollouts),
+        labels=None if labels is None else Path(labels),
+        rename=tuple((rename or {}).items()),
+    )
+    inputs = gather(model, sources, config)
+    if out is not None:
+        run = open_run(inputs, Path(out))
+        result, files = perform(inputs, run)
+        publish(run, result, files)
+        return result
+    with tempfile.TemporaryDirectory() as folder:
+        return perform(inputs, open_run(inputs, Path(folder) / "run"))[0]
+
+
+def _paths(given: Paths) -> tuple[Path, ...]:
+    return (Path(given),) if isinstance(given, (str, Path)) else tuple(map(Path, given))
+
+
+def open_run(inputs: Inputs, out: Path) -> Run:
+    """Open the run folder whose fingerprint covers models, texts, settings and versions."""
+    sources = inputs.sources
+    settings = {
+        **inputs.config.settings,
+        "model": str(inputs.base.reference),
+        "sae": sources.sae,
+        "sft": list(inputs.sets),
+        "domains": inputs.domains,
+        "tuned": sources.tuned,
+        "prompts": inputs.prompter.columns,
+        "rename": sources.rename,
+        "computed_by": {n: str(require(n, "models").__version__) for n in COMPUTING},
+    }
+    return Run(out, "forecast", settings, inputs.files, seed=inputs.config.seed)
+
+
+def describe(inputs: Inputs, out: Path) -> str:
+    """Say what a run would do."""
+    config, texts = inputs.config, sum(inputs.lengths)
+    sae = "no SAE" if inputs.sae is None else f"{inputs.sae.latents:,} latents, {inputs.sae.hook}"
+    lines = [
+        f"{inputs.base.reference}: {inputs.base.parameters:,} parameters; {sae}",
+        f"{len(inputs.domains)} domains: {len(inputs.texts):,} texts, {texts:,} tokens",
+    ]
+    for name, examples in inputs.sets.items():
+        lines.append(
+            f"SFT set {name}: {len(examples):,} examples, {inputs.sft_tokens[name]:,} tokens"
+        )
+    work = Work(inputs, None, None)  # type: ignore[arg-type]  # counts, and does nothing
+    units = [unit.name for unit in work.units]
+    lines.append(f"for each set: {', '.join(units)}; {config.draws} draws")
+    lines += [f"{found.check}: {found.detail}" for found in [*inputs.findings, *missing(inputs)]]
+    return "\n".join([*lines, f"would write {out}"])
+
+
+def perform(inputs: Inputs, run: Run) -> tuple[ForecastResult, dict[str, str | bytes]]:
+    """Run every predictor on every SFT set and put the result together.
+
+    Each finished unit is kept in the run; the same command resumes there.
+
+    Returns:
+        The result, and further files for the run folder (the mixture, where one was asked for).
+    """
+    quiet = inputs.config.quiet
+    with progress(None, "forecast", quiet=quiet) as bar:
+        work = Work(inputs, run, bar)
+        found = [work.found(number, sft) for number, sft in enumerate(inputs.sets)]
+        judged = score(inputs, found)
+    return assemble(inputs, judged, {}, [*missing(inputs), *work.findings]), {}

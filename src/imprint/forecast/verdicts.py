@@ -1,0 +1,283 @@
+"""What the numbers say: each claim with its state, and the headline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from imprint.forecast.choice import Choice, validated
+from imprint.forecast.evaluation import COVARIATE
+from imprint.forecast.history import Record
+from imprint.report import State, Verdict
+from imprint.stats import fisher_interval, spearman, units_needed
+
+Tables = Mapping[str, pl.DataFrame]
+SURE = 0.95  # probability from which a place among the first counts as settled
+ALIKE = 0.7  # Spearman's ρ from which a score orders domains as another does
+
+
+def judge(
+    tables: Tables, choice: Choice, sets: Sequence[str], top: int, record: Record | None
+) -> list[Verdict]:
+    """State every claim that the tables allow."""
+    return [
+        *_trust(tables, choice, sets, record),
+        *_places(tables["forecast"].filter(sft=sets[0]), sets, top),
+        *_digits(tables, choice, sets),
+        *_null(tables),
+        *_sets(tables, choice),
+    ]
+
+
+def headline(
+    tables: Tables, choice: Choice, sets: Sequence[str], top: int, record: Record | None
+) -> str:
+    """Say the answer in a few sentences."""
+    said = [_forecast(tables["forecast"].filter(sft=name), name, choice, top) for name in sets[:1]]
+    if len(sets) > 1:
+        said.append(f"{len(sets) - 1} more SFT sets are in the tables.")
+    return " ".join(
+        [
+            *said,
+            *_directions(tables["forecast"].filter(sft=sets[0])),
+            _who(tables, choice, sets, record),
+        ]
+    )
+
+
+def _forecast(rows: pl.DataFrame, name: str, choice: Choice, top: int) -> str:
+    known = rows.drop_nulls("rank").sort("rank", maintain_order=True)
+    sure = known.filter((pl.col("top") >= SURE) & (pl.col("excess_low").fill_null(0) >= 0))
+    open_ = known.filter((pl.col("top") > 1 - SURE) & (pl.col("top") < SURE))
+    of = f"of {len(rows)} domains"
+    by = f"By {choice.name} ({choice.why}), SFT on {name}"
+    if len(sure) == 0:
+        return f"{by} singles no domain out: the first {top} {of} cannot be told."
+    words = f"{by} will most change {_listed(sure['domain'].to_list())} {of}"
+    if len(sure) < top:
+        words += (
+            f"; the other {top - len(sure)} of the first {top} cannot be told ({len(open_)} may be)"
+        )
+    return words + "."
+
+
+def _directions(rows: pl.DataFrame) -> Iterator[str]:
+    by = rows["direction_by"].drop_nulls().unique().to_list()
+    if not by:
+        return
+    count = rows["direction"].value_counts().rows_by_key("direction")
+    falls, rises = (int(count.get(word, [(0,)])[0][0]) for word in ("fall", "rise"))
+    rest = len(rows) - falls - rises
+    yield f"{by[0]} foresees {falls} falls, {rises} rises and leaves {rest} open."
+
+
+def _who(tables: Tables, choice: Choice, sets: Sequence[str], record: Record | None) -> str:
+    """Say whom to trust, in a sentence."""
+    if record is not None:
+        mean, low, high = record.expected
+        if record.validated:
+            return (
+                f"On {len(record.held_out)} past forecasts the predictor chosen from the others "
+                f"reached ρ = {mean:.2f} [{low:.2f}, {high:.2f}]: trust {record.best} here."
+            )
+        told = "" if np.isnan(mean) else f" (held out: ρ = {mean:.2f}{_interval(low, high)})"
+        return f"Past forecasts validate no predictor here{told}."
+    if "evaluation" not in tables:
+        return (
+            "No predictor is validated here: without observed changes or past forecasts, ranks are "
+            "a hypothesis and not a finding."
+        )
+    passed = _passed(tables, sets)
+    if passed:
+        row = (
+            tables["evaluation"].filter(sft=passed[0][0], predictor=passed[0][1]).row(0, named=True)
+        )
+        return (
+            f"On the observed changes {row['predictor']} reaches r = {_r(row)} over "
+            f"{row['domains']} domains of {row['sft']}"
+            + ("." if len(passed) == 1 else f", and {len(passed) - 1} more are validated.")
+        )
+    rows = tables["evaluation"].drop_nulls("pearson")
+    if rows.is_empty():
+        return "Observed changes cannot judge any predictor here."
+    best = rows.sort("pearson", descending=True).row(0, named=True)
+    words = (
+        f"The observed changes validate none of {rows['predictor'].n_unique()} predictors; the "
+        f"best, {best['predictor']}, reaches r = {_r(best)}"
+    )
+    if best["one_domain"]:
+        return f"{words} and rests on {best['rests_most_on']} alone."
+    return f"{words}, which the best of so many may reach by chance."
+
+
+def _passed(tables: Tables, sets: Sequence[str]) -> list[tuple[str, str]]:
+    frame = tables["evaluation"]
+    return [(name, who) for name in sets for who in validated(frame.filter(sft=name))]
+
+
+def _trust(
+    tables: Tables, choice: Choice, sets: Sequence[str], record: Record | None
+) -> Iterator[Verdict]:
+    if record is not None:
+        yield _by_history(record)
+    if "evaluation" not in tables:
+        if record is None:
+            yield Verdict(
+                f"{choice.name} can be trusted here.",
+                "undetermined",
+                "Nothing observed was given. --observed judges it after training, --history on "
+                "past forecasts.",
+            )
+        return
+    for name in sets:
+        rows = tables["evaluation"].filter(sft=name)
+        if len(rows):
+            yield _follows(rows, choice.name, name)
+            yield from _better(rows, choice.name, name)
+
+
+def _by_history(record: Record) -> Verdict:
+    mean, low, high = record.expected
+    runs = len(record.held_out)
+    if np.isnan(mean):
+        detail = f"{runs} past forecast with an outcome; at least 3 are needed."
+        return Verdict(
+            "A predictor chosen from past forecasts holds in a new one.", "undetermined", detail
+        )
+    state: State = "holds" if record.validated else "does_not_hold" if high <= 0 else "undetermined"
+    detail = (
+        f"Held out, the choice reached ρ = {mean:.2f}{_interval(low, high)} over {runs} forecasts."
+    )
+    if state == "undetermined":
+        detail += " More past forecasts with outcomes would decide it."
+    return Verdict("A predictor chosen from past forecasts holds in a new one.", state, detail)
+
+
+def _follows(rows: pl.DataFrame, name: str, sft: str) -> Verdict:
+    text = f"{name} follows what was observed after SFT on {sft}."
+    row = rows.filter(predictor=name).row(0, named=True)
+    if row["pearson"] is None:
+        return Verdict(text, "undetermined", f"No correlation: {row['status'].replace('_', ' ')}.")
+    detail = (
+        f"r = {_r(row)} over {row['domains']} domains, ρ = {row['spearman']:.2f}, p = "
+        f"{row['p']:.3f}, {row['p_adjusted']:.3f} adjusted for all predictors"
+    )
+    if row["without_low"] is None:
+        return Verdict(text, "undetermined", f"{detail}. Too few domains to leave one out.")
+    detail += f"; without one domain from {row['without_low']:.2f} to {row['without_high']:.2f}."
+    if name in validated(rows):
+        return Verdict(text, "holds", detail)
+    if row["high"] <= 0:
+        return Verdict(text, "does_not_hold", detail)
+    if row["one_domain"]:
+        detail += f" It rests on {row['rests_most_on']} alone."
+    needed = units_needed(row["pearson"], 0.0)
+    if needed is not None and needed > row["domains"]:
+        detail += f" If r stays, {needed} domains would decide it."
+    return Verdict(text, "undetermined", detail)
+
+
+def _better(rows: pl.DataFrame, name: str, sft: str) -> Iterator[Verdict]:
+    passed = [who for who in validated(rows) if who != name]
+    if passed:
+        listed = ", ".join(
+            f"{who} (r = {_r(rows.filter(predictor=who).row(0, named=True))})" for who in passed[:4]
+        )
+        yield Verdict(
+            f"Another predictor follows what was observed after SFT on {sft}.",
+            "holds",
+            listed + ".",
+        )
+
+
+def _places(rows: pl.DataFrame, sets: Sequence[str], top: int) -> Iterator[Verdict]:
+    of = f" under SFT on {sets[0]}" if len(sets) > 1 else ""
+    known = rows.drop_nulls("rank").sort("rank", maintain_order=True)
+    for row in known.filter(pl.col("top") > 1 - SURE).iter_rows(named=True):
+        beyond = row["excess_low"] is None or row["excess_low"] > 0
+        state: State = "holds" if row["top"] >= SURE and beyond else "undetermined"
+        detail = (
+            f"Rank {row['rank']:.0f} [{row['rank_low']:.0f}, {row['rank_high']:.0f}], score "
+            f"{row['score']:.3g} [{row['low']:.3g}, {row['high']:.3g}]; among the first {top} in "
+            f"{row['top']:.0%} of resamples."
+        )
+        if not beyond:
+            detail += " Its score is not above its null."
+        if state == "undetermined":
+            detail += " More texts and draws would decide it."
+        first = "the domain that changes" if top == 1 else f"among the {top} domains that change"
+        yield Verdict(f"{row['domain']} is {first} most{of}.", state, detail)
+
+
+def _digits(tables: Tables, choice: Choice, sets: Sequence[str]) -> Iterator[Verdict]:
+    """Does the score say more than how many digits the texts hold?"""
+    if choice.name == COVARIATE:
+        return
+    text = f"{choice.name} says more than the share of digits in the texts."
+    if "evaluation" in tables:
+        row = tables["evaluation"].filter(sft=sets[0], predictor=choice.name)
+        if len(row) and row["partial_digits"][0] is not None:
+            r, n = float(row["partial_digits"][0]), int(row["domains"][0])
+            low, high = (float(end) for end in fisher_interval(r, n, controls=1))
+            state: State = "holds" if low > 0 else "does_not_hold" if high <= 0 else "undetermined"
+            yield Verdict(
+                text, state, f"Partial correlation with the change: {r:.2f}{_interval(low, high)}."
+            )
+            return
+    both = [
+        tables["predictors"].filter(sft=sets[0], predictor=name)["score"].to_numpy()
+        for name in (choice.name, COVARIATE)
+    ]
+    if not all(len(side) for side in both):
+        return
+    rho = float(spearman(both[0][:, None].astype(float), both[1][:, None].astype(float))[0])
+    if abs(rho) >= ALIKE:
+        yield Verdict(
+            text, "undetermined", f"It orders the domains much as digits do (ρ = {rho:.2f})."
+        )
+
+
+def _null(tables: Tables) -> Iterator[Verdict]:
+    shifted = tables.get("overlap")
+    if shifted is None or shifted.is_empty():
+        return
+    row = shifted.row(0, named=True)
+    share = row["overlap"] / max(1, row["latents"])
+    state: State = "holds" if share <= 0.1 else "does_not_hold" if share >= 0.5 else "undetermined"
+    yield Verdict(
+        "The latents that shift are others than under the null.",
+        state,
+        f"{row['overlap']:.0f} of {row['latents']} are also found with {row['null']}.",
+    )
+
+
+def _sets(tables: Tables, choice: Choice) -> Iterator[Verdict]:
+    frame = tables.get("sets")
+    if frame is None or len(frame) < 2:
+        return
+    rows = frame.filter(predictor=choice.name).sort("rank", maintain_order=True)
+    first = rows.row(0, named=True)
+    state: State = "holds" if first["first"] >= SURE else "undetermined"
+    yield Verdict(
+        f"Of {len(rows)} SFT sets, {first['sft']} changes these domains most.",
+        state,
+        f"Mean score {first['score']:.3g} [{first['low']:.3g}, {first['high']:.3g}]; first in "
+        f"{first['first']:.0%} of resamples.",
+    )
+
+
+def _r(row: Mapping[str, Any]) -> str:
+    return f"{row['pearson']:.2f}{_interval(row['low'], row['high'])}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    if low is None or high is None or np.isnan(low):
+        return ""
+    return f" [{low:.2f}, {high:.2f}]"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]

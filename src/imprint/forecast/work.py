@@ -1,0 +1,133 @@
+"""The work of a forecast, in units that a run keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import polars as pl
+
+from imprint.findings import Finding
+from imprint.forecast.inputs import Inputs
+from imprint.forecast.kept import findings_frame, findings_from, from_frame, to_frame
+from imprint.forecast.predicted import Predicted
+from imprint.forecast.predictors import PREDICTORS, Predictor
+from imprint.forecast.result import Found
+from imprint.forecast.setting import Setting
+from imprint.models import Loaded, load
+from imprint.models.batching import Batcher
+from imprint.progress import Bar
+from imprint.runs import Run, Tables
+
+
+class Work:
+    """Predictors of every SFT set; the model is loaded when the first unit needs it.
+
+    Args:
+        inputs: what was read.
+        run: keeps finished units.
+        bar: told of progress.
+    """
+
+    def __init__(self, inputs: Inputs, run: Run, bar: Bar):
+        self.inputs, self.run, self.bar = inputs, run, bar
+        self.config = inputs.config
+        self.findings: list[Finding] = []
+
+    @property
+    def units(self) -> list[Predictor]:
+        """The predictors that were asked for."""
+        return [p for p in PREDICTORS if self._wanted(p.family)]
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        """The model."""
+        self.bar.describe("loading the model")
+        return load(
+            str(self.inputs.base.reference),
+            dtype=self.config.dtype,
+            device=self.config.device,
+            trust_remote_code=self.config.trust_remote_code,
+        )
+
+    @cached_property
+    def batcher(self) -> Batcher:
+        """Puts work together; it remembers where memory ran out."""
+        batcher = Batcher.on(self.loaded.device)
+        batcher.quiet = self.config.quiet
+        return batcher
+
+    def found(self, number: int, sft: str) -> Found:
+        """Run every predictor on one SFT set."""
+        predicted: list[Predicted] = []
+        for unit in self.units:
+            self.bar.describe(f"{unit.name} ({sft})")
+            predicted += self._predicted(f"set{number}-{unit.name}", unit, sft)
+            self.bar.advance()
+        return Found(sft, predicted)
+
+    def setting(self, sft: str, *, model: bool) -> Setting:
+        """Give what predictors of one SFT set are given."""
+        inputs, config = self.inputs, self.config
+        layer = config.layer if inputs.sae is None else inputs.sae.hook.layer
+        return Setting(
+            material=inputs.material(sft),
+            loaded=self.loaded if model else None,
+            prompter=inputs.prompter,
+            layer=layer,
+            draws=config.draws,
+            demonstrations=config.demonstrations,
+            seed=config.seed,
+            batcher=self.batcher if model else Batcher(quiet=config.quiet),
+            base_accuracy=inputs.base_accuracy,
+            history=inputs.changes_elsewhere(sft),
+        )
+
+    def _predicted(self, name: str, unit: Predictor, sft: str) -> list[Predicted]:
+        def compute() -> Tables:
+            setting = self.setting(sft, model=unit.needs != "text")
+            return {"predicted": to_frame(unit.function(setting))}
+
+        return from_frame(self.kept(name, compute)["predicted"])
+
+    def kept(self, name: str, compute: Callable[[], Tables]) -> Tables:
+        """Do a unit of work or take it from the run; its findings come with it."""
+        tables = self.run.unit(name, compute)
+        if "findings" in tables:
+            self.findings += findings_from(tables["findings"])
+        return tables
+
+    def _wanted(self, family: str) -> bool:
+        return not self.config.families or family in self.config.families
+
+
+def with_findings(tables: Tables, findings: list[Finding]) -> Tables:
+    """Keep findings with the tables of a unit."""
+    return {**tables, "findings": findings_frame(findings)} if findings else tables
+
+
+def missing(inputs: Inputs) -> list[Finding]:
+    """Say what a run without an SAE or without answers lacks."""
+    found = []
+    if inputs.sae is None:
+        found.append(
+            Finding(
+                "no_sae",
+                "no SAE was given: shifted latents and their scores (STS) are missing; "
+                "`imprint sae train` makes one",
+                "info",
+            )
+        )
+    unanswered = sum(text.answer is None for text in inputs.texts)
+    if unanswered:
+        detail = (
+            f"{unanswered} of {len(inputs.texts)} domain texts have no answer: predictors from "
+            "answers leave them out"
+        )
+        found.append(Finding("no_answers", detail, count=unanswered))
+    return found
+
+
+def tables_of(units: dict[str, pl.DataFrame | None]) -> dict[str, pl.DataFrame]:
+    """Keep the tables that are there and hold rows."""
+    return {name: frame for name, frame in units.items() if frame is not None and len(frame)}
