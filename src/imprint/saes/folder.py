@@ -73,9 +73,9 @@ class Folder:
         return {}
 
     def search(self, pattern: str) -> re.Match[str] | None:
-        """Look for a pattern in the name of the file, then in the folders above, nearest first."""
+        """Look for a pattern in the names of files, then of the folders above, nearest first."""
         at = self.path.absolute()
-        names = [self.chosen or "", *(p.name for p in (at, *at.parents)), self.named]
+        names = [*self.weights, *(p.name for p in (at, *at.parents)), self.named]
         return next((m for name in names if (m := re.search(pattern, name))), None)
 
 

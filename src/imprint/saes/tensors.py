@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ from typing import Any
 from imprint.checkpoints.header import AGAIN, read_header
 from imprint.errors import CheckpointError, nearest, require
 
-PICKLED = (".pt", ".pth", ".bin")
+# what torch raises for a damaged file
+BROKEN = (RuntimeError, ValueError, EOFError, OSError, KeyError, TypeError, IndexError)
 
 
 class Tensors:
@@ -103,14 +105,20 @@ def _npz(file: Path) -> dict[str, Any]:
 
     torch = require("torch", "models")
     kinds = (ValueError, zipfile.BadZipFile, OSError, EOFError, KeyError, TypeError)
-    with _damage(file, kinds), np.load(file, allow_pickle=False) as held:
-        return {name: torch.from_numpy(np.array(held[name])) for name in held.files}
+    found = {}
+    with _damage(file, kinds), zipfile.ZipFile(file) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as held:
+                values = np.lib.format.read_array(held, allow_pickle=False)
+            found[name.removesuffix(".npy")] = torch.from_numpy(values)
+    return found
 
 
 def _pickled(file: Path) -> dict[str, Any]:
     torch = require("torch", "models")
     try:
-        with _damage(file, (RuntimeError, ValueError, EOFError, OSError, KeyError, TypeError)):
+        with _damage(file, BROKEN), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it cannot read it refuses
             state = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(
