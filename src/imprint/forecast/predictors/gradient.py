@@ -16,7 +16,7 @@ from imprint.forecast.predictors.step import in_float32, loss_gradient, moved
 from imprint.forecast.setting import Setting
 from imprint.models.requests import Request
 
-STEP = 1e-3  # length of the step, in norms of all weights
+STEP = 1e-4  # length of the step, in norms of all weights
 NULLS = 2  # shuffles of SFT answers: each costs a gradient and two passes over the domains
 
 
@@ -24,10 +24,10 @@ def gradient(setting: Setting) -> list[Predicted]:
     """Give the change of each gold answer by one step of SFT, nats per token; signed.
 
     Along −∇L_S of the SFT loss, and along its sign, which is Adam's first step. The step is a
-    thousandth of the norm of all weights, so the change is ε·⟨∇L_S, ∇L_D⟩ / ‖∇L_S‖ up to its cube;
-    half the difference between a step forth and one back, by forward passes in float32, gives it
-    for every text without a gradient of each. Under the null, SFT answers are shuffled among SFT
-    prompts.
+    ten-thousandth of the norm of all weights, so that the change is ε·⟨∇L_S, ∇L_D⟩ / ‖∇L_S‖ up to
+    its cube; half the difference between a step forth and one back, by forward passes in float32,
+    gives it for every text without a gradient of each. Under the null, SFT answers are shuffled
+    among SFT prompts.
     """
     texts = [answer_request(setting, text) for text in setting.texts]
     asked = _known([answer_request(setting, one) for one in setting.sample])
