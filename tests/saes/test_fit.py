@@ -9,7 +9,7 @@ import pytest
 from imprint.errors import CheckpointError, DataError
 from imprint.findings import Finding
 from imprint.saes import FitMeter, Promise, Sae, gate, judge, open_sae, pca, raw
-from imprint.saes.activations import Relu
+from imprint.saes.activations import JumpRelu, Relu
 from saes_support import WIDTH, parts, sae_lens, torch
 
 
@@ -62,12 +62,13 @@ def test_nothing_or_nonsense(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["without", "with a"])
 def test_an_unknown_scale_is_decided_by_the_texts(word: str) -> None:
-    """An SAE that clips below -2: much of x as it is, little of x brought to norm √d."""
+    """One that drops values below 3 wants x as it is, one that clips below -2 small values."""
     x = 7 * torch.randn(300, WIDTH, generator=torch.Generator().manual_seed(0))
     two = torch.full((WIDTH,), 2.0)
     stored = replace(raw(WIDTH), function=Relu(), b_enc=two, b_dec=-two)
+    if word == "without":
+        stored = replace(raw(WIDTH), function=JumpRelu(two + 1))
     scale = WIDTH**0.5 / float(x.norm(dim=-1).mean())
-    stored = stored.scaled(scale) if word == "without" else stored
     fit = fit_of(replace(stored, norm="average"), *x.split(30))
     expected = stored.scaled(1.0 if word == "without" else scale)
     assert fit.fvu == pytest.approx(fit_of(expected, x).fvu, rel=1e-4)
