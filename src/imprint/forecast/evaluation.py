@@ -195,7 +195,7 @@ def _influences(r: Floats, without: Floats, domains: Sequence[str]) -> dict[str,
 def _given_digits(said: Sequence[Said], X: Floats, Y: Floats) -> Floats:
     """Correlation that is left when the share of digits in the texts is held constant."""
     covariate = next((X[:, [n]] for n, one in enumerate(said) if one.name == COVARIATE), None)
-    if covariate is None:
+    if covariate is None or len(np.unique(covariate)) < 2:
         return np.full(len(said), np.nan)
     found = partial(X, Y, covariate)
     return np.where([one.name == COVARIATE for one in said], np.nan, found)

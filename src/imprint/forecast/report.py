@@ -1,24 +1,348 @@
-"""The report of a forecast."""
+"""The report of a forecast: verdicts, domains beside their null, predictors, outcomes, latents."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import polars as pl
+
+from imprint.forecast.choice import validated
 from imprint.forecast.result import ForecastResult
-from imprint.report import Page, summary_html
+from imprint.report import Page, manifest_section, summary_html
 from imprint.report import summary as markdown
+from imprint.report.figures import bars, forest, heatmap, influence, scatter
+from imprint.report.section import Body
+
+TITLE = "Which domains SFT will change"
+ROWS = 5000
+SHORT = (
+    "sft", "domain", "score", "low", "high", "null", "excess", "excess_low", "excess_high", "rank",
+    "rank_low", "rank_high", "top", "direction", "observed",
+)  # fmt: skip
+JUDGED = (
+    "sft", "predictor", "target", "domains", "pearson", "low", "high", "spearman", "p",
+    "p_adjusted", "without_low", "without_high", "rests_most_on", "one_domain", "partial_digits",
+    "noise_ceiling", "sign_accuracy", "sign_chance",
+)  # fmt: skip
+FORMATS = {
+    **dict.fromkeys(("pearson", "spearman", "kendall", "without_low", "without_high"), ".2f"),
+    **dict.fromkeys(("partial_digits", "noise_ceiling", "mean", "worst"), ".2f"),
+    **dict.fromkeys(("spearman_low", "spearman_high", "bootstrap_low", "bootstrap_high"), ".2f"),
+    **dict.fromkeys(("p", "p_adjusted", "p_greater", "sign_p"), "p"),
+    **dict.fromkeys(("top", "first", "sign_accuracy", "sign_chance", "share"), ".0%"),
+    **dict.fromkeys(("rank", "rank_low", "rank_high"), ".0f"),
+    **dict.fromkeys(("observed", "observed_se", "m"), "+.3f"),
+}
 
 
 def render(result: ForecastResult) -> str:
     """Render the result as one HTML page."""
-    page = Page("Forecast", "")
+    page = Page(TITLE, _subtitle(result))
     page.verdicts(result.verdicts, headline=result.headline)
+    parts = (
+        _domains, _ranks, _outcomes, _sets, _latents, _mixture, _ablation, _history, _fit, _scores,
+        _findings, _method,
+    )  # fmt: skip
+    for add in parts:
+        add(page, result)
     return page.render()
 
 
 def summary(result: ForecastResult) -> str:
     """Write the result as Markdown."""
-    return markdown("Forecast", result.verdicts, {}, headline=result.headline)
+    tables = result.tables
+    chosen = {"Domains": tables["forecast"].select(SHORT).sort("sft", "rank", maintain_order=True)}
+    if "evaluation" in tables:
+        judged = tables["evaluation"].sort("pearson", descending=True, nulls_last=True)
+        chosen["Predictors against what was observed"] = judged.select(JUDGED[:12])
+    if tables["sets"]["sft"].n_unique() > 1:
+        chosen["SFT sets"] = tables["sets"].filter(predictor=result.data["score"])
+    for title, name in (("Mixture plan", "mixture"), ("Past forecasts", "history")):
+        if name in tables:
+            chosen[title] = tables[name]
+    warned = tables["findings"].filter(pl.col("level") != "info")
+    if len(warned):
+        chosen["Findings"] = warned.select("check", "detail")
+    return markdown(TITLE, result.verdicts, chosen, formats=FORMATS, headline=result.headline)
 
 
 def fragment(result: ForecastResult) -> str:
     """Show the result in a notebook."""
-    return summary_html(result.headline, result.verdicts, result.tables["forecast"])
+    return summary_html(result.headline, result.verdicts, result.tables["forecast"].select(SHORT))
+
+
+def _subtitle(result: ForecastResult) -> str:
+    sets = [entry["sft"] for entry in result.data["sets"]]
+    more = f" and {len(sets) - 4} more" if len(sets) > 4 else ""
+    return f"{result.data['model']}, SFT on {', '.join(sets[:4])}{more}"
+
+
+def _first(result: ForecastResult, name: str) -> pl.DataFrame | None:
+    """Give the rows of the first SFT set, which the headline is about."""
+    frame = result.tables.get(name)
+    if frame is None or frame.is_empty():
+        return None
+    return frame.filter(sft=result.data["sft"])
+
+
+def _domains(page: Page, result: ForecastResult) -> None:
+    rows = _first(result, "forecast")
+    if rows is None:
+        return
+    who = result.data["score"]
+    section = page.section(
+        "Domains",
+        f"{who} of each domain under SFT on {result.data['sft']}. Intervals draw texts within the "
+        "domain and demonstrations, 95 %. A score forecasts an order, never points of accuracy.",
+    )
+    rows = rows.drop_nulls("rank").sort("rank", maintain_order=True)
+    _forest(section, rows, ("score", "low", "high"), who, None)
+    if rows["excess"].null_count() < len(rows):
+        ends = ("excess", "excess_low", "excess_high")
+        _forest(section, rows.sort("excess", descending=True), ends, f"{who} less its null", 0.0)
+    _table(section, result.tables["forecast"].select(*SHORT, "texts", "tokens"), "Domains")
+
+
+def _forest(
+    body: Body, rows: pl.DataFrame, names: tuple[str, str, str], title: str, zero: float | None
+) -> None:
+    estimate, low, high = names
+    drawn = rows.select(
+        label="domain",
+        estimate=estimate,
+        low=pl.col(low).fill_null(pl.col(estimate)),
+        high=pl.col(high).fill_null(pl.col(estimate)),
+    ).drop_nulls("estimate")
+    span = _span([drawn[name] for name in ("low", "high", "estimate")], zero)
+    chart = forest(drawn.head(60), title=title, domain=span, threshold=None, zero=zero)
+    body.figure(chart, f"{title} by domain, with 95 % intervals.", wide=True)
+
+
+def _span(columns: list[pl.Series], zero: float | None) -> tuple[float, float]:
+    values = [float(v) for column in columns for v in column.drop_nulls()]
+    values += [] if zero is None else [zero]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    margin = 0.04 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
+def _ranks(page: Page, result: ForecastResult) -> None:
+    rows = _first(result, "predictors")
+    if rows is None:
+        return
+    section = page.section(
+        "Predictors side by side",
+        "Where each predictor puts each domain: 1 changes most, 0 least. Signed ones are ranked by "
+        "size. A predictor that a trivial one agrees with says nothing of its own.",
+    )
+    best = rows.filter(predictor=result.data["score"]).sort("rank", nulls_last=True)
+    order = best["domain"].to_list()
+    count = pl.col("rank").max().over("predictor")
+    drawn = rows.with_columns(value=1 - (pl.col("rank") - 1) / (count - 1).clip(1))
+    drawn = drawn.sort(pl.col("domain").cast(pl.Enum(order)), maintain_order=True)
+    chart = heatmap(
+        drawn.select(row="predictor", column="domain", value="value"),
+        title="Place",
+        domain=(0.0, 1.0),
+    )
+    section.figure(chart, f"Domains from left to right as {result.data['score']} orders them.")
+    _table(section.details("What each predictor says"), result.notes["titles"], "Predictors")
+
+
+def _outcomes(page: Page, result: ForecastResult) -> None:
+    judged = _first(result, "evaluation")
+    if judged is None:
+        return
+    section = page.section(
+        "What was observed",
+        "Pearson's r of each predictor with the size of the observed change, of a signed one with "
+        "the change itself; Fisher's 95 % interval. p permutes domains and is adjusted over all "
+        "predictors. The noise ceiling is what a perfect predictor would reach on these outcomes.",
+    )
+    passed = validated(judged)
+    drawn = judged.drop_nulls("pearson").sort("pearson", descending=True)
+    if len(drawn):
+        state = pl.when(pl.col("predictor").is_in(passed)).then(pl.lit("holds"))
+        rows = drawn.select(
+            label="predictor",
+            estimate="pearson",
+            low=pl.col("low").fill_null(-1),
+            high=pl.col("high").fill_null(1),
+            state=state.otherwise(pl.lit("undetermined")),
+        )
+        words: Any = {"holds": "validated", "undetermined": "not validated"}
+        chart = forest(rows, title="Correlation with the outcome", words=words)
+        section.figure(chart, "Predictors against the observed changes.", wide=True)
+        _scatter(section, result, drawn["predictor"][0])
+        _influence(section, result, drawn["predictor"].head(8).to_list())
+    _table(section, result.tables["evaluation"].select(JUDGED), "Predictors and outcomes")
+    across = result.tables.get("across_sets")
+    if across is not None and len(across):
+        _table(section, across, "Mean of Spearman's ρ over the SFT sets of this run")
+
+
+def _scatter(body: Body, result: ForecastResult, best: str) -> None:
+    names = list(dict.fromkeys([result.data["score"], best, "digit_share"]))
+    rows = result.tables["predictors"].filter(pl.col("predictor").is_in(names))
+    rows = rows.drop_nulls(["observed", "score"]).with_columns(
+        y=pl.when("signed").then("observed").otherwise(pl.col("observed").abs())
+    )
+    drawn = rows.select(label="domain", x="score", y="y", panel="predictor", group="sft")
+    if drawn["group"].n_unique() < 2:
+        drawn = drawn.drop("group")
+    if len(drawn):
+        chart = scatter(drawn, x_title="Score", y_title="Observed change (amount, or signed)")
+        body.figure(chart, "Score against outcome; hovering names the domain.", wide=True)
+
+
+def _influence(body: Body, result: ForecastResult, names: list[str]) -> None:
+    rows = _first(result, "influence")
+    if rows is None:
+        return
+    rows = rows.filter(pl.col("predictor").is_in(names)).drop_nulls("r_without")
+    if len(rows):
+        drawn = rows.select("r_without", "r", benchmark="predictor", unit="domain")
+        body.figure(
+            influence(drawn, title="r"),
+            "r without each single domain; the bar is r with all. Hovering names who was left out.",
+            wide=True,
+        )
+
+
+def _sets(page: Page, result: ForecastResult) -> None:
+    frame = result.tables["sets"]
+    rows = frame.filter(predictor=result.data["score"])
+    if len(rows) < 2:
+        return
+    section = page.section(
+        "SFT sets", "The mean score over all domains: which set changes these domains most."
+    )
+    rows = rows.sort("rank", maintain_order=True).rename({"sft": "domain"})
+    _forest(section, rows, ("score", "low", "high"), result.data["score"], None)
+    _table(section, frame.rename({"first": "share first"}), "SFT sets by every predictor")
+
+
+def _latents(page: Page, result: ForecastResult) -> None:
+    rows = _first(result, "shifted")
+    if rows is None:
+        return
+    section = page.section(
+        "Shifted latents",
+        f"The latents that {result.data['sft']} shifts most, found by {result.data['shift']}. "
+        "Stability is the share of draws that find the latent again.",
+    )
+    overlap = _first(result, "overlap")
+    if overlap is not None:
+        _table(section, overlap, "How many are found under the null too")
+    name = "label" if "label" in rows.columns else "latent"
+    drawn = rows.head(30)
+    if "share" in drawn.columns and len(drawn):
+        label = pl.format("{} {}", "latent", name) if name == "label" else pl.col("latent")
+        chart = bars(
+            drawn.select(label=label.cast(pl.String), value="share"), title="Share of total shift"
+        )
+        section.figure(chart, "Share of the total shift, the thirty largest.", wide=True)
+    _table(section, result.tables["shifted"], "Shifted latents")
+    strongest = _first(result, "strongest")
+    if strongest is not None:
+        _table(section.details("Strongest texts"), strongest, "Texts that fire each latent most")
+
+
+def _mixture(page: Page, result: ForecastResult) -> None:
+    frame = result.tables.get("mixture")
+    if frame is None:
+        return
+    section = page.section(
+        "Mixture plan",
+        "Examples to add so that domains at risk are practised again, in proportion to their score "
+        "in excess of the null. mixture.jsonl holds the SFT set and the added examples, whose "
+        "completions are outputs of the base model and not gold answers (`origin`).",
+    )
+    section.text("Do not evaluate on the prompts that were added.")
+    chart = bars(frame.select(label="domain", value="examples"), title="Examples to add")
+    section.figure(chart, "Examples of each domain.", wide=True)
+    _table(section, frame, "Mixture plan")
+
+
+def _ablation(page: Page, result: ForecastResult) -> None:
+    frame = _first(result, "ablation")
+    if frame is None:
+        return
+    section = page.section(
+        "Ablation",
+        "Loss on gold answers, nats per token, when the strongest shifted latents are zeroed (what "
+        "the SAE does not reconstruct is left as it is), beside random latents of like density.",
+    )
+    drawn = frame.select("domain", "excess", "low", "high").drop_nulls("excess")
+    _forest(section, drawn, ("excess", "low", "high"), "Loss beyond random latents", 0.0)
+    _table(section, frame, "Ablation")
+
+
+def _history(page: Page, result: ForecastResult) -> None:
+    frame = result.tables.get("history")
+    if frame is None:
+        return
+    section = page.section(
+        "Past forecasts",
+        "Spearman's ρ of each predictor with past outcomes, the mean over forecasts with Student's "
+        "interval. Held out: for each forecast the predictor that did best on the others.",
+    )
+    rows = frame.drop_nulls("mean").head(30)
+    if len(rows):
+        drawn = rows.select(
+            label="predictor",
+            estimate="mean",
+            low=pl.col("low").fill_null(-1),
+            high=pl.col("high").fill_null(1),
+        )
+        section.figure(forest(drawn, title="Mean ρ"), "Predictors on past forecasts.", wide=True)
+    _table(section, frame, "Predictors on past forecasts")
+    _table(section, result.tables["held_out"], "The choice, held out")
+
+
+def _fit(page: Page, result: ForecastResult) -> None:
+    frame = result.tables.get("fit")
+    if frame is not None:
+        section = page.section(
+            "Fit of the SAE",
+            "Measured on these texts: fraction of variance unexplained (0 is perfect, 1 no better "
+            "than the mean), latents that fire per token (L0), latents that never fire.",
+        )
+        _table(section, frame, "Fit")
+
+
+def _scores(page: Page, result: ForecastResult) -> None:
+    section = page.section("All scores", "Every predictor on every domain, with interval and null.")
+    frame = result.tables["predictors"].drop("family", "observed_se")
+    _table(section, frame.head(ROWS), "Scores")
+
+
+def _findings(page: Page, result: ForecastResult) -> None:
+    found = result.tables["findings"]
+    section = page.section("Findings", f"{len(found)} things to know about the input.")
+    if len(found):
+        _table(section, found.select("level", "check", "detail"), "Findings")
+
+
+def _method(page: Page, result: ForecastResult) -> None:
+    config = result.notes["config"]
+    section = page.section("Method")
+    section.text(
+        "A domain's score is the mean over draws of demonstrations of the mean over its texts. One "
+        "bootstrap draws texts within each domain, and draws; all predictors and their nulls see "
+        "the same. Ranks and the probability to be among the first come from it too.",
+        "A predictor counts as validated where, on observed changes, the interval of its "
+        "correlation lies above 0, its permutation p stays below .05 after adjusting for the "
+        "number of predictors, and leaving any one domain out does not halve it. On past "
+        "forecasts, where the predictor that the others choose holds on the one left out.",
+        "What a score cannot say: points of accuracy; whether a change comes from knowledge or "
+        "from format and truncated answers; and, for predictors of amounts, its direction.",
+    )
+    section.facts(config.settings | {"seed": config.seed})
+    manifest_section(page, result)
+
+
+def _table(body: Body, frame: pl.DataFrame, caption: str) -> None:
+    lean = frame.select(c for c in frame.columns if frame[c].null_count() < len(frame))
+    formats = {n: s for n, s in FORMATS.items() if n in lean.columns and lean[n].dtype.is_float()}
+    body.table(lean, caption, formats=formats)

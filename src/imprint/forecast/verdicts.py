@@ -16,6 +16,8 @@ from imprint.stats import fisher_interval, spearman, units_needed
 
 Tables = Mapping[str, pl.DataFrame]
 SURE = 0.95  # probability from which a place among the first counts as settled
+LIKELY = 0.5  # probability from which such a place is worth a line
+TELLING = 0.5  # correlation from which it matters that one domain carries it
 ALIKE = 0.7  # Spearman's ρ from which a score orders domains as another does
 
 
@@ -172,10 +174,10 @@ def _follows(rows: pl.DataFrame, name: str, sft: str) -> Verdict:
         return Verdict(text, "holds", detail)
     if row["high"] <= 0:
         return Verdict(text, "does_not_hold", detail)
-    if row["one_domain"]:
+    if row["one_domain"] and row["pearson"] >= TELLING:
         detail += f" It rests on {row['rests_most_on']} alone."
     needed = units_needed(row["pearson"], 0.0)
-    if needed is not None and needed > row["domains"]:
+    if needed is not None and row["domains"] < needed <= 10 * row["domains"]:
         detail += f" If r stays, {needed} domains would decide it."
     return Verdict(text, "undetermined", detail)
 
@@ -196,7 +198,7 @@ def _better(rows: pl.DataFrame, name: str, sft: str) -> Iterator[Verdict]:
 def _places(rows: pl.DataFrame, sets: Sequence[str], top: int) -> Iterator[Verdict]:
     of = f" under SFT on {sets[0]}" if len(sets) > 1 else ""
     known = rows.drop_nulls("rank").sort("rank", maintain_order=True)
-    for row in known.filter(pl.col("top") > 1 - SURE).iter_rows(named=True):
+    for row in known.filter(pl.col("top") >= LIKELY).iter_rows(named=True):
         beyond = row["excess_low"] is None or row["excess_low"] > 0
         state: State = "holds" if row["top"] >= SURE and beyond else "undetermined"
         detail = (
@@ -255,10 +257,9 @@ def _null(tables: Tables) -> Iterator[Verdict]:
 
 
 def _sets(tables: Tables, choice: Choice) -> Iterator[Verdict]:
-    frame = tables.get("sets")
-    if frame is None or len(frame) < 2:
+    rows = tables["sets"].filter(predictor=choice.name).sort("rank", maintain_order=True)
+    if len(rows) < 2:
         return
-    rows = frame.filter(predictor=choice.name).sort("rank", maintain_order=True)
     first = rows.row(0, named=True)
     state: State = "holds" if first["first"] >= SURE else "undetermined"
     yield Verdict(
