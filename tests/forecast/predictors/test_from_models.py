@@ -11,7 +11,7 @@ from imprint.errors import ConfigError
 from imprint.forecast.material import Material, Text
 from imprint.forecast.predictors import PREDICTORS
 from imprint.forecast.predictors.gradient import STEP, gradient
-from imprint.forecast.predictors.likelihood import context_gain, likelihood
+from imprint.forecast.predictors.likelihood import icl_gain, likelihood
 from imprint.forecast.predictors.pooled import pooled
 from imprint.forecast.predictors.similarity import cosines, overlap, similarity
 from imprint.forecast.predictors.step import in_float32, loss_gradient, moved
@@ -73,14 +73,14 @@ def test_surprise_and_difficulty_are_plain_likelihoods(setting: Setting) -> None
 
 
 def test_texts_without_an_answer_or_too_long_are_not_judged_and_said(setting: Setting) -> None:
-    for one in (*likelihood(setting)[::2], *context_gain(setting), *gradient(setting)):
+    for one in (*likelihood(setting)[::2], *icl_gain(setting), *gradient(setting)):
         assert np.isnan(one.values[:, [2, 5]]).all()
         assert np.isfinite(one.values[:, [0, 1, 3, 4]]).all()
         assert "2 of 6 texts" in one.note
 
 
 def test_gain_in_context_is_with_less_without(setting: Setting) -> None:
-    (found,) = context_gain(setting)
+    (found,) = icl_gain(setting)
     assert found.signed
     for draw in range(3):
         (shown,) = setting.drawn(draw)
@@ -94,7 +94,7 @@ def test_gain_in_context_is_with_less_without(setting: Setting) -> None:
 
 
 def test_its_null_shows_answers_of_other_examples(setting: Setting) -> None:
-    (found,) = context_gain(setting)
+    (found,) = icl_gain(setting)
     assert found.null is not None
     assert found.null.shape == found.values.shape
     (shown,) = setting.drawn(0)
@@ -113,7 +113,7 @@ def test_demonstrations_are_left_out_until_the_query_fits(loaded: Loaded) -> Non
     sft = (Text("1", "", "a" * 12, "b"), Text("2", "", "c" * 12, "d"))
     text = Text("q", "x", "efg", "h")
     setting = Setting(Material(sft, (text,)), loaded, draws=1, demonstrations=2)
-    (found,) = context_gain(setting)
+    (found,) = icl_gain(setting)
     last = setting.drawn(0)[1]
     gain = plain(loaded, f"{last.prompt} {last.answer}\n\nefg", " h") - plain(loaded, "efg", " h")
     assert found.values[0, 0] == pytest.approx(gain, abs=1e-5)
@@ -263,7 +263,7 @@ def test_without_any_answer_nothing_is_said_of_gradients(loaded: Loaded) -> None
     assert gradient(Setting(Material(SFT, texts), loaded)) == []
     assert gradient(Setting(Material((), TEXTS), loaded)) == []
     assert similarity(Setting(Material((), TEXTS), loaded)) == []
-    assert context_gain(Setting(Material((), TEXTS), loaded)) == []
+    assert icl_gain(Setting(Material((), TEXTS), loaded)) == []
 
 
 def test_a_model_is_asked_for() -> None:

@@ -82,7 +82,7 @@ def test_every_predictor_speaks_of_fourteen_subjects(shared: Path) -> None:
     # a set of word problems is nearest to the two subjects of mathematics
     assert set(by_name["dsir"].ranks()[:2]) == {1, 2}
     assert {one.predicted.name for one in scored if one.predicted.signed} == {
-        "context_gain",
+        "icl_gain",
         "gradient",
         "gradient_sign",
         "history:another",

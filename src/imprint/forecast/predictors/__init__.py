@@ -15,7 +15,7 @@ from imprint.forecast.predictors.dsir import dsir
 from imprint.forecast.predictors.gradient import gradient
 from imprint.forecast.predictors.history import history
 from imprint.forecast.predictors.lexical import lexical
-from imprint.forecast.predictors.likelihood import context_gain, likelihood
+from imprint.forecast.predictors.likelihood import icl_gain, likelihood
 from imprint.forecast.predictors.similarity import similarity
 from imprint.forecast.setting import Setting
 
@@ -45,7 +45,7 @@ PREDICTORS = (
     Predictor("dsir", "text", dsir, "similarity"),
     Predictor("bm25", "text", bm25, "similarity"),
     Predictor("likelihood", "model", likelihood, "likelihood"),
-    Predictor("context_gain", "model", context_gain, "likelihood"),
+    Predictor("icl_gain", "model", icl_gain, "likelihood"),
     Predictor("similarity", "model", similarity, "similarity"),
     Predictor("gradient", "gradient", gradient, "gradient"),
 )

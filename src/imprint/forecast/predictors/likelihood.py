@@ -36,7 +36,7 @@ def likelihood(setting: Setting) -> list[Predicted]:
     ]
 
 
-def context_gain(setting: Setting) -> list[Predicted]:
+def icl_gain(setting: Setting) -> list[Predicted]:
     """Give what SFT examples before a query do for its gold answer, nats per token; signed.
 
     The null takes the same examples, each with the answer of another SFT example: what is left of
@@ -51,7 +51,7 @@ def context_gain(setting: Setting) -> list[Predicted]:
     note = f"{setting.demonstrations} SFT examples before the query, {setting.draws} draws"
     return [
         Predicted(
-            "context_gain",
+            "icl_gain",
             "gain by SFT examples in context",
             gains,
             signed=True,
