@@ -15,6 +15,7 @@ Flag = Annotated[bool, Parameter(negative="")]
 def drift(
     base: str,
     *tuned: str,
+    models: Path | None = None,
     texts: Path | None = None,
     mastery: Path | None = None,
     on_policy: Path | None = None,
@@ -64,12 +65,18 @@ def drift(
 
       imprint drift base tuned --on-policy prompts.jsonl --samples 4
 
+      imprint drift base --models models.csv --texts texts.jsonl
+
     Parameters
     ----------
     base
         The model before, as PATH_OR_REPO[@REVISION][+ADAPTER[@REVISION]].
     tuned
-        Models after; a folder of a Trainer stands for its checkpoint-N in order of steps.
+        Models after; a folder of a Trainer stands for its checkpoint-N in order of steps. With
+        --models those of the table, by default all.
+    models
+        CSV or YAML with model, unit and stage, and any further columns: drift is drawn against
+        those that hold numbers.
     texts
         .jsonl, .parquet or .csv with text, or prompt and completion, and optionally id, domain and
         answer; or .txt with texts separated by blank lines.
@@ -167,7 +174,7 @@ def drift(
     settings = _settings(config, given)
     renamed = tuple(mapping(map or ()).items())
     sources = Sources(texts, mastery, on_policy, scores, renamed)
-    material = gather(open_models(base, tuned), sources, settings)
+    material = gather(open_models(base, tuned, models), sources, settings)
     target = out or default_out("drift")
     if dry_run:
         show(describe(material, target))

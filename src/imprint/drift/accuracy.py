@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -14,17 +15,20 @@ BASES = ("base", "pretrained")
 
 
 def accuracy_changes(
-    path: Path, base: Sequence[str], tuned: Sequence[tuple[str, str, int | None]]
+    path: Path,
+    base: Sequence[str],
+    tuned: Sequence[tuple[str, str, int | None, Mapping[str, Any]]],
 ) -> pl.DataFrame:
     """Find the accuracies of base and tuned models and take their differences.
 
-    A model's rows are those whose ``unit`` or ``stage`` is its name or reference, else whose
-    ``step`` is its step; the base may also be called ``base`` or ``pretrained``.
+    A model's rows are those whose ``unit`` or ``stage`` is its name or reference, else those that
+    agree with its labels where it has any, else those whose ``step`` is its step; the base may also
+    be called ``base`` or ``pretrained``.
 
     Args:
         path: a ``scores`` table.
         base: names of the base.
-        tuned: name, reference and step of each tuned model.
+        tuned: name, reference, step and labels (of the models table) of each tuned model.
 
     Returns:
         One row per tuned model and benchmark: ``tuned``, ``step``, ``benchmark``,
@@ -40,10 +44,10 @@ def accuracy_changes(
     if before.is_empty():
         raise _absent(path, scores, "base", base)
     found = []
-    for name, reference, step in tuned:
+    for name, reference, step, labels in tuned:
         after = _of(scores, [name, reference])
-        if after.is_empty() and step is not None and "step" in scores.columns:
-            after = _means(scores.filter(pl.col("step") == step))
+        if after.is_empty():
+            after = _alike(scores, {**labels, "step": step} if labels else {"step": step})
         both = before.join(after, on="benchmark", suffix="_tuned", maintain_order="left")
         found.append(
             both.select(
@@ -57,13 +61,22 @@ def accuracy_changes(
         )
     joined = pl.concat(found)
     if joined.is_empty():
-        raise _absent(path, scores, "tuned models", [name for name, _, _ in tuned])
+        raise _absent(path, scores, "tuned models", [name for name, *_ in tuned])
     return joined
 
 
 def _of(scores: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     labels = [c for c in ("unit", "stage") if c in scores.columns]
     return _means(scores.filter(pl.any_horizontal(pl.col(c).is_in(list(names)) for c in labels)))
+
+
+def _alike(scores: pl.DataFrame, labels: Mapping[str, Any]) -> pl.DataFrame:
+    """Take the rows that agree with all labels that both sides have."""
+    known = {n: v for n, v in labels.items() if v is not None and n in scores.columns}
+    if not known:
+        return _means(scores.clear())
+    texts = (pl.col(n).cast(pl.String) == str(v) for n, v in known.items())
+    return _means(scores.filter(*texts))
 
 
 def _means(rows: pl.DataFrame) -> pl.DataFrame:

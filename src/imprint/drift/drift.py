@@ -37,9 +37,10 @@ COMPUTING = ("torch", "transformers")
 
 def drift(
     base: str | Path,
-    tuned: str | Path | Sequence[str | Path],
+    tuned: str | Path | Sequence[str | Path] = (),
     config: DriftConfig | None = None,
     *,
+    models: str | Path | None = None,
     texts: str | Path | None = None,
     mastery: str | Path | None = None,
     on_policy: str | Path | None = None,
@@ -52,8 +53,9 @@ def drift(
     Args:
         base: ``PATH_OR_REPO[@REVISION][+ADAPTER[@REVISION]]``.
         tuned: one or several such names; the output folder of a Trainer stands for its checkpoints
-            in the order of their steps.
+            in the order of their steps. May be left out where ``models`` names them.
         config: which positions, what beside, how many draws.
+        models: a models table; its names, labels and numbers travel into tables and report.
         texts: a ``.txt``, ``.jsonl``, ``.parquet`` or ``.csv`` (:func:`texts.read_samples`).
         mastery: folder of a mastery run; its facts give the first-token measure.
         on_policy: prompts that the tuned model completes.
@@ -73,7 +75,7 @@ def drift(
     named = [tuned] if isinstance(tuned, (str, Path)) else list(tuned)
     paths = {"texts": texts, "mastery": mastery, "on_policy": on_policy, "scores": scores}
     sources = Sources(**{name: None if p is None else Path(p) for name, p in paths.items()})  # type: ignore[arg-type]
-    material = gather(open_models(base, named), sources, config)
+    material = gather(open_models(base, named, Path(models) if models else None), sources, config)
     if out is not None:
         run = open_run(material, Path(out))
         result = perform(material, run)
@@ -91,6 +93,7 @@ def open_run(material: Material, out: Path) -> Run:
         "base": str(models.base.reference),
         "tuned": [str(checkpoint.reference) for checkpoint in models.tuned],
         "prompts": [prompter.columns for prompter in material.prompters],
+        **({"labels": models.labels} if any(models.labels) else {}),
         "rename": material.sources.rename,
         "computed_by": {n: str(require(n, "models").__version__) for n in COMPUTING},
     }
@@ -139,9 +142,10 @@ def _accuracy(material: Material) -> pl.DataFrame | None:
         return None
     models = material.models
     base = str(models.base.reference)
+    columns = models.names, models.tuned, models.steps, models.labels
     tuned = [
-        (name, str(checkpoint.reference), step)
-        for name, checkpoint, step in zip(models.names, models.tuned, models.steps, strict=True)
+        (name, str(checkpoint.reference), step, labels)
+        for name, checkpoint, step, labels in zip(*columns, strict=True)
     ]
     return accuracy_changes(material.sources.scores, [Path(base).name, base], tuned)
 
@@ -189,6 +193,7 @@ class _Work:
         return Found(
             name=models.names[number],
             step=models.steps[number],
+            labels=models.labels[number],
             tokens=self.texts.rows(number) if material.pieces else None,
             facts=self._facts(number) if material.fact_pieces else None,
             fact_tokens=self.facts.rows(number) if material.fact_pieces else None,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from imprint.checkpoints import Checkpoint, open_checkpoint, weight_files
 from imprint.checkpoints.trainer import short_names, training_points
+from imprint.drift.labels import label_names, labelled_models
 from imprint.errors import ConfigError
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
@@ -21,13 +23,15 @@ class Models:
         base: the checkpoint before.
         tuned: those after, in the order of their steps where these are known.
         names: how each tuned checkpoint is called in tables; distinct.
-        steps: the training step of each, where its folder says so.
+        steps: the training step of each, where its folder or the models table says so.
+        labels: further columns of each in the models table; empty without one.
     """
 
     base: Checkpoint
     tuned: tuple[Checkpoint, ...]
     names: tuple[str, ...]
     steps: tuple[int | None, ...]
+    labels: tuple[dict[str, Any], ...]
 
     @property
     def files(self) -> list[Path]:
@@ -39,24 +43,34 @@ class Models:
         return list(dict.fromkeys(found))
 
 
-def open_models(base: str | Path, tuned: Sequence[str | Path]) -> Models:
+def open_models(base: str | Path, tuned: Sequence[str | Path], table: Path | None = None) -> Models:
     """Open all checkpoints; headers and configs are read, no weights.
 
     Args:
         base: ``PATH_OR_REPO[@REVISION][+ADAPTER[@REVISION]]``.
         tuned: such names; the output folder of a Trainer stands for its ``checkpoint-N`` in the
             order of their steps, and for the weights in itself.
+        table: a models table, which names and labels the tuned models.
 
     Raises:
         CheckpointError: a checkpoint is damaged or cannot be found.
         ConfigError: none is named, or one twice.
+        DataError: the table cannot be used.
     """
-    named = [pair for name in tuned for pair in training_points(str(name), repeat_last=False)]
-    if not named:
+    given: Sequence[tuple[str, dict[str, Any]]] = [(str(name), {}) for name in tuned]
+    given = labelled_models(base, tuned, table) if table else given
+    points = [
+        (point, {**labels, "step": labels.get("step") if step is None else step})
+        for name, labels in given
+        for point, step in training_points(name, repeat_last=False)
+    ]
+    if not points:
         raise ConfigError("no tuned checkpoint is named", remedy="imprint drift BASE TUNED.")
+    names = short_names([point for point, _ in points])
     return Models(
         open_checkpoint(base),
-        tuple(open_checkpoint(name) for name, _ in named),
-        tuple(short_names([name for name, _ in named])),
-        tuple(step for _, step in named),
+        tuple(open_checkpoint(point) for point, _ in points),
+        tuple(label_names([labels for _, labels in points], names) if table else names),
+        tuple(labels["step"] for _, labels in points),
+        tuple({k: v for k, v in labels.items() if k != "step"} for _, labels in points),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
@@ -42,7 +43,7 @@ def render(result: DriftResult) -> str:
     """Render the result as one HTML page."""
     page = Page(TITLE, _subtitle(result))
     page.verdicts(result.verdicts, headline=result.headline)
-    parts = (_amounts, _coloured, _steps, _domains, _facts, _policy, _layers, _accuracy, _moved)
+    parts = (_amounts, _coloured, _along, _domains, _facts, _policy, _layers, _accuracy, _moved)
     for add in (*parts, _null, _findings, _method):
         add(page, result)
     return page.render()
@@ -125,22 +126,60 @@ def _coloured(page: Page, result: DriftResult) -> None:
     _table(section, texts.sort("kl", descending=True).head(ROWS), "Texts, most moved first")
 
 
-def _steps(page: Page, result: DriftResult) -> None:
-    frame = result.tables.get("summary", pl.DataFrame(schema={"step": pl.Int64}))
-    if frame.drop_nulls("step")["step"].n_unique() < 2:
+def _along(page: Page, result: DriftResult) -> None:
+    """Draw drift against the step, and against every column of numbers of the models table."""
+    frame = result.tables.get("summary")
+    if frame is None:
         return
-    section = page.section("Along training", "Drift of each checkpoint against its step.")
-    rows = frame.drop_nulls("step").filter(pl.col("measure").is_in(["kl", "reverse_kl", "js"]))
-    drawn = rows.sort("step").select(
-        x=pl.col("step").cast(pl.Float64), y="mean", low="low", high="high", series="measure"
+    rows = frame.filter(pl.col("measure").is_in(["kl", "reverse_kl", "js"]))
+    for column in _axes(result, rows):
+        title = "Along training" if column == "step" else f"Against {column}"
+        section = page.section(title, f"Drift of each checkpoint against its {column}.")
+        drawn = _points(rows, column, pl.col("measure"))
+        caption = f"Mean divergence by {column}."
+        section.figure(_along_chart(drawn, column, "Nats per token"), caption, wide=True)
+
+
+def _axes(result: DriftResult, frame: pl.DataFrame) -> Iterator[str]:
+    for column in ("step", *result.notes["labels"]):
+        if frame[column].dtype.is_numeric() and frame[column].drop_nulls().n_unique() > 1:
+            yield column
+
+
+def _points(rows: pl.DataFrame, column: str, series: pl.Expr) -> pl.DataFrame:
+    return (
+        rows.drop_nulls(column)
+        .sort(column, maintain_order=True)
+        .select(
+            x=pl.col(column).cast(pl.Float64),
+            y="mean",
+            low="low",
+            high="high",
+            series=series,
+            label="tuned",
+        )
     )
-    section.figure(_curve(drawn, "Step", "Nats per token"), "Mean divergence by step.", wide=True)
 
 
-def _curve(drawn: pl.DataFrame, x_title: str, y_title: str) -> Any:
+def _along_chart(drawn: pl.DataFrame, column: str, y_title: str) -> Any:
+    title = column.capitalize() if column == "step" else column
+    if drawn.select("x", "series").is_duplicated().any():
+        # several models of one size, say: no line joins them
+        points = drawn.select("label", "x", "y", group="series")
+        return scatter(points, x_title=title, y_title=y_title)
+    return _curve(drawn.drop("label"), title, y_title, log_x=column != "step" and _wide(drawn["x"]))
+
+
+def _wide(values: pl.Series) -> bool:
+    """Whether values spread over so many sizes that their logarithms are drawn."""
+    low, high = float(values.min() or 0), float(values.max() or 0)  # type: ignore[arg-type]
+    return low > 0 and high >= 8 * low
+
+
+def _curve(drawn: pl.DataFrame, x_title: str, y_title: str, *, log_x: bool = False) -> Any:
     if drawn["low"].null_count():
         drawn = drawn.drop("low", "high")
-    return curve(drawn, x_title=x_title, y_title=y_title)
+    return curve(drawn, x_title=x_title, y_title=y_title, log_x=log_x)
 
 
 def _domains(page: Page, result: DriftResult) -> None:
@@ -181,29 +220,18 @@ def _facts(page: Page, result: DriftResult) -> None:
         (levels, "level", "mastery level"),
         (relations, "relation", "relation"),
     ):
-        rows = frame.filter(top).sort(by)
-        if len(rows):
-            _forest(section, rows, by, f"Top-ten KL(tuned‖base) by {words}")
+        shown = frame.filter(top).sort(by)
+        if len(shown):
+            _forest(section, shown, by, f"Top-ten KL(tuned‖base) by {words}")
     _table(section, result.tables["levels"].rename({"tokens": "facts"}).drop("texts"), "By level")
     _table(
         section, result.tables["relations"].rename({"tokens": "facts"}).drop("texts"), "By relation"
     )
-    if result.tables["levels"]["step"].n_unique() > 1:
-        drawn = (
-            result.tables["levels"]
-            .filter(top)
-            .drop_nulls("step")
-            .sort("step")
-            .select(
-                x=pl.col("step").cast(pl.Float64),
-                y="mean",
-                low="low",
-                high="high",
-                series=pl.format("level {}", "level"),
-            )
-        )
-        chart = _curve(drawn, "Step", "Top-ten KL(tuned‖base)")
-        section.figure(chart, "First-token drift by step and level.", wide=True)
+    rows = result.tables["levels"].filter(top)
+    for column in _axes(result, rows):
+        drawn = _points(rows, column, pl.format("level {}", "level"))
+        chart = _along_chart(drawn, column, "Top-ten KL(tuned‖base)")
+        section.figure(chart, f"First-token drift by {column} and level.", wide=True)
 
 
 def _policy(page: Page, result: DriftResult) -> None:

@@ -41,6 +41,7 @@ class Found:
 
     Attributes:
         name, step: of the tuned model.
+        labels: what the models table says of it besides.
         tokens: one row per position of the texts.
         facts: one row per fact, its first token.
         fact_tokens: one row per answer token.
@@ -50,6 +51,7 @@ class Found:
 
     name: str
     step: int | None
+    labels: dict[str, Any]
     tokens: pl.DataFrame | None
     facts: pl.DataFrame | None
     fact_tokens: pl.DataFrame | None
@@ -99,6 +101,11 @@ def assemble(
     tables: dict[str, pl.DataFrame] = {}
     for make in (_main_tables, _fact_tables, _on_policy_tables, _layer_table):
         tables |= make(material, found)
+    labels = _label_table(found)
+    for name in {"summary", "levels"} & set(tables) if labels.width > 1 else ():
+        joined = tables[name].join(labels, on="tuned", how="left", maintain_order="left")
+        first = ["tuned", "step", *labels.columns[1:]]
+        tables[name] = joined.select(*first, pl.exclude(first))
     if nulls:
         tables["null"] = _null_table(material, found[-1], nulls)
     if accuracy is not None:
@@ -110,7 +117,8 @@ def assemble(
     verdicts = judge(tables, found, material.config)
     words = headline(tables, [one.name for one in found])
     data = _json(material, found, tables, words, findings)
-    return DriftResult(tables, words, verdicts, findings, data, {"config": material.config})
+    notes = {"config": material.config, "labels": labels.columns[1:]}
+    return DriftResult(tables, words, verdicts, findings, data, notes)
 
 
 def labelled(tokens: pl.DataFrame) -> pl.DataFrame:
@@ -175,6 +183,13 @@ def _main_tables(material: Material, found: Sequence[Found]) -> dict[str, pl.Dat
 def _named(one: Found, frame: pl.DataFrame) -> pl.DataFrame:
     step = pl.lit(one.step, dtype=pl.Int64).alias("step")
     return frame.select(pl.lit(one.name).alias("tuned"), step, pl.all())
+
+
+def _label_table(found: Sequence[Found]) -> pl.DataFrame:
+    """Give the labels that any tuned model has, beside its name."""
+    rows = [{"tuned": one.name, **one.labels} for one in found]
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    return frame.select(c for c in frame.columns if frame[c].null_count() < len(frame))
 
 
 def _texts(tokens: pl.DataFrame) -> pl.DataFrame:
@@ -308,6 +323,7 @@ def _entry(one: Found, tables: dict[str, pl.DataFrame]) -> Json:
     entry: Json = {
         "tuned": one.name,
         "step": one.step,
+        "labels": one.labels,
         "tokens": 0 if main is None else len(main),
         "texts": 0 if main is None else main["sample"].n_unique(),
         **{name: told.get(name) for name in ("kl", "reverse_kl", "js")},

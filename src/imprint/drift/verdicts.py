@@ -25,7 +25,7 @@ def judge(tables: Tables, found: Sequence[Found], config: DriftConfig) -> list[V
     verdicts = [*_moved(tables)]
     if "null" in tables:
         verdicts += _beyond_null(tables["null"])
-    verdicts += _steps(found, config)
+    verdicts += _grown(found, config)
     if "levels" in tables:
         verdicts += _levels(tables, found[-1].name)
     if "on_policy_summary" in tables:
@@ -95,18 +95,31 @@ def _beyond_null(null: pl.DataFrame) -> Iterator[Verdict]:
         yield Verdict(claim, state, detail)
 
 
-def _steps(found: Sequence[Found], config: DriftConfig) -> Iterator[Verdict]:
-    known = [(o.step, o.main) for o in found if o.step is not None and o.main is not None]
-    if len(known) < 2:
-        return
-    (first, before), (last, after) = known[0], known[-1]
-    gap, low, high = difference(after, before, "kl", resamples=config.resamples, seed=config.seed)
-    ends = f" [{low:.3g}, {high:.3g}]" if low is not None else ""
-    yield Verdict(
-        f"Drift grew from step {first:,} to step {last:,}.",
-        _state(low, high),
-        f"KL changed by {gap:+.3g}{ends} nats per token, on the same texts.",
-    )
+def _grown(found: Sequence[Found], config: DriftConfig) -> Iterator[Verdict]:
+    """Compare the ends along the step, and along every column of numbers of the models table."""
+    measured = [(o, o.main) for o in found if o.main is not None]
+    for column in ("step", *dict.fromkeys(n for o in found for n in o.labels)):
+        along = [(_along(one, column), tokens) for one, tokens in measured]
+        known = sorted((at, n) for n, (at, _) in enumerate(along) if at is not None)
+        values = [at for at, _ in known]
+        # several models of one size: which of them would stand for it?
+        if len(known) < 2 or len(set(values)) < len(values):
+            continue
+        before, after = (along[known[end][1]][1] for end in (0, -1))
+        gap, low, high = difference(
+            after, before, "kl", resamples=config.resamples, seed=config.seed
+        )
+        ends = f" [{low:.3g}, {high:.3g}]" if low is not None else ""
+        yield Verdict(
+            f"Drift grew from {column} {values[0]:,} to {column} {values[-1]:,}.",
+            _state(low, high),
+            f"KL changed by {gap:+.3g}{ends} nats per token, on the same texts.",
+        )
+
+
+def _along(one: Found, column: str) -> float | None:
+    value = one.step if column == "step" else one.labels.get(column)
+    return value if isinstance(value, (int, float)) else None
 
 
 def _levels(tables: Tables, last: str) -> Iterator[Verdict]:

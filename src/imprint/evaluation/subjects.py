@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imprint.errors import ConfigError, nearest
-from imprint.formats.models_table import load_models
+from imprint.formats.models_table import load_models, located
 
 LABELS = ("unit", "cluster", "scale", "parameters", "stage", "step", "replicate")
 
@@ -84,17 +84,11 @@ def _from_table(models: Sequence[str], table: Path) -> list[Subject]:
                 where=str(table),
             )
     chosen = list(models) or list(rows)
-    return [Subject(_located(name, table.parent), _labels(rows[name])) for name in chosen]
+    return [Subject(located(name, table), _labels(rows[name])) for name in chosen]
 
 
 def _labels(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "model"}
-
-
-def _located(model: str, folder: Path) -> str:
-    """Take a path beside the table where none of that name is here."""
-    beside = folder / model
-    return str(beside) if beside.exists() and not Path(model).exists() else model
 
 
 def _refuse_alike(found: Sequence[Subject]) -> None:

@@ -58,6 +58,12 @@ def load_models(path: Path) -> pl.DataFrame:
     return table
 
 
+def located(model: str, table: Path) -> str:
+    """Take a path beside the table where none of that name is here."""
+    beside = table.parent / model
+    return str(beside) if beside.exists() and not Path(model).exists() else model
+
+
 def _yaml(path: Path) -> pl.DataFrame:
     rows = load_yaml(path).get("models")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
