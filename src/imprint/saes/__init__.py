@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imprint.saes.ablation import ablated
 from imprint.saes.dictionaries import Covariance, pca, random_dictionary, raw
 from imprint.saes.fit import Fit, FitMeter, gate, judge
 from imprint.saes.hook import Hook, parse_hook
@@ -16,6 +17,7 @@ __all__ = [
     "Hook",
     "Promise",
     "Sae",
+    "ablated",
     "gate",
     "judge",
     "open_sae",

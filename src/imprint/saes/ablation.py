@@ -1,0 +1,68 @@
+"""Zeroing chosen latents during a model's forward pass.
+
+Only decode(h′) − decode(h) is written back, so that what the SAE cannot express stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from imprint.errors import ConfigError
+from imprint.models.load import Loaded
+from imprint.saes.norms import leave
+from imprint.saes.place import module_of
+from imprint.saes.sae import Sae
+
+
+@contextmanager
+def ablated(loaded: Loaded, sae: Sae, latents: Sequence[int]) -> Iterator[None]:
+    """Zero latents of an SAE wherever the model computes, while the block runs.
+
+    Args:
+        loaded: the model.
+        sae: the SAE, on the model's device.
+        latents: which are zeroed; none leaves the model exactly as it is.
+
+    Raises:
+        ConfigError: a latent is not there, the model lacks what the SAE reads, or the SAE predicts
+            another module's output, so that nothing can be written back.
+    """
+    if sae.transcodes:
+        raise ConfigError("a transcoder's latents cannot be zeroed where it reads")
+    beyond = [latent for latent in latents if not 0 <= latent < sae.latents]
+    if beyond:
+        raise ConfigError(f"latent {beyond[0]} is not among the {sae.latents:,} of the SAE")
+    module, side = module_of(loaded, sae.hook)
+    taken = _Taken(sae, list(latents))
+    if side == "output":
+        handle = module.register_forward_hook(lambda _module, _inputs, out: taken.out_of(out))
+    else:
+        handle = module.register_forward_pre_hook(lambda _module, inputs: taken.out_of(inputs))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class _Taken:
+    """What is taken out of activations."""
+
+    def __init__(self, sae: Sae, latents: list[int]):
+        self.sae, self.empty = sae, not latents
+        self.columns, self.rows = sae.only(latents), sae.directions(latents)
+
+    def out_of(self, given: Any) -> Any:
+        """Change activations [..., d], the first of a tuple where there are several."""
+        if self.empty:
+            return given
+        if isinstance(given, tuple):
+            return (self.out_of(given[0]), *given[1:])
+        flat = given.reshape(-1, given.shape[-1])
+        latents = self.columns.encode(flat)
+        change = -(latents.to(self.rows.dtype) @ self.rows).float()
+        norm = self.sae.norm
+        # norms are undone by a factor and a shift per token, and the shift cancels
+        back = leave(norm, change, flat.float()) - leave(norm, change * 0, flat.float())
+        return (flat.float() + back).to(given.dtype).reshape(given.shape)
