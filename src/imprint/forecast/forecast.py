@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from imprint.configuration import build
 from imprint.errors import require
 from imprint.forecast.config import ForecastConfig
 from imprint.forecast.inputs import Inputs, Sources, gather
-from imprint.forecast.result import ForecastResult, assemble, score
+from imprint.forecast.replay import mixture_file, plan
+from imprint.forecast.result import ForecastResult, Judged, assemble, score
 from imprint.forecast.work import Work, missing
 from imprint.progress import progress
 from imprint.report import publish
@@ -142,4 +145,14 @@ def perform(inputs: Inputs, run: Run) -> tuple[ForecastResult, dict[str, str | b
         work = Work(inputs, run, bar)
         found = [work.found(number, sft) for number, sft in enumerate(inputs.sets)]
         judged = score(inputs, found)
-    return assemble(inputs, judged, {}, [*missing(inputs), *work.findings]), {}
+        extra, files = _mixture(work, judged[0]) if inputs.config.budget else ({}, {})
+    return assemble(inputs, judged, extra, [*missing(inputs), *work.findings]), files
+
+
+def _mixture(work: Work, judged: Judged) -> tuple[dict[str, pl.DataFrame], dict[str, str | bytes]]:
+    """Plan what to add to the first SFT set, and write it ready for training."""
+    frame, texts, findings = plan(work.inputs, judged)
+    work.findings += findings
+    said = work.replayed(texts)
+    content = mixture_file(work.inputs, judged.found.sft, texts, said)
+    return {"mixture": frame}, {"mixture.jsonl": content}

@@ -75,7 +75,8 @@ class Inputs:
         sources, config: what was asked for.
         tokenizer: of the base.
         prompter: how prompts are put to it.
-        sets: SFT set → its examples.
+        sets: SFT set → the examples of it that are read.
+        whole: SFT set → all of its examples.
         texts: of all domains, those of one domain together.
         observed: SFT set → observed changes.
         past: what earlier forecasts said, and what came.
@@ -96,6 +97,7 @@ class Inputs:
     tokenizer: Any
     prompter: Prompter
     sets: dict[str, tuple[Text, ...]]
+    whole: dict[str, tuple[Text, ...]]
     texts: tuple[Text, ...]
     observed: dict[str, Observed]
     past: list[Past]
@@ -164,7 +166,7 @@ def gather(model: str | Path, sources: Sources, config: ForecastConfig) -> Input
     sae = _sae(sources, config, base)
     tokenizer = tokenizer_of(str(base.reference), trust_remote_code=config.trust_remote_code)
     findings: list[Finding] = []
-    sets, sft_tokens = _sets(sources, config, tokenizer, findings)
+    sets, whole, sft_tokens = _sets(sources, config, tokenizer, findings)
     texts, lengths = _domains(sources, config, tokenizer, context, findings)
     _note_leaks(sets, texts, findings)
     return Inputs(
@@ -175,6 +177,7 @@ def gather(model: str | Path, sources: Sources, config: ForecastConfig) -> Input
         tokenizer=tokenizer,
         prompter=prompter(Prompting(config.chat_template, config.system_prompt), tokenizer),
         sets=sets,
+        whole=whole,
         texts=tuple(texts),
         observed=_observed(sources, list(sets), texts, findings),
         past=read_history(sources.history),
@@ -251,9 +254,10 @@ def _others(sources: Sources) -> dict[str, dict[str, float]]:
 
 def _sets(
     sources: Sources, config: ForecastConfig, tokenizer: Any, findings: list[Finding]
-) -> tuple[dict[str, tuple[Text, ...]], dict[str, int]]:
+) -> tuple[dict[str, tuple[Text, ...]], dict[str, tuple[Text, ...]], dict[str, int]]:
     rename = _of("prompt completion messages id", sources)
     found: dict[str, tuple[Text, ...]] = {}
+    whole: dict[str, tuple[Text, ...]] = {}
     tokens: dict[str, int] = {}
     # before RL there is no SFT set: what the policy was rewarded for stands in its place
     paths = sources.sft or tuple(filter(None, [sources.rollouts]))
@@ -277,8 +281,9 @@ def _sets(
                 )
             found[label] = tuple(texts[at] for at in own)
             tokens[label] = sum(lengths[at] for at in own)
-            _note_sample(label, len(own), sum(t.group == group for t in texts), findings)
-    return found, tokens
+            whole[label] = tuple(text for text in texts if text.group == group)
+            _note_sample(label, len(own), len(whole[label]), findings)
+    return found, whole, tokens
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -100,7 +100,8 @@ def _domains(page: Page, result: ForecastResult) -> None:
     if rows["excess"].null_count() < len(rows):
         ends = ("excess", "excess_low", "excess_high")
         _forest(section, rows.sort("excess", descending=True), ends, f"{who} less its null", 0.0)
-    _table(section, result.tables["forecast"].select(*SHORT, "texts", "tokens"), "Domains")
+    listed = result.tables["forecast"].sort("sft", "rank", maintain_order=True, nulls_last=True)
+    _table(section, listed.select(*SHORT, "texts", "tokens"), "Domains")
 
 
 def _forest(
@@ -137,9 +138,14 @@ def _ranks(page: Page, result: ForecastResult) -> None:
     )
     best = rows.filter(predictor=result.data["score"]).sort("rank", nulls_last=True)
     order = best["domain"].to_list()
-    count = pl.col("rank").max().over("predictor")
-    drawn = rows.with_columns(value=1 - (pl.col("rank") - 1) / (count - 1).clip(1))
-    drawn = drawn.sort(pl.col("domain").cast(pl.Enum(order)), maintain_order=True)
+    amount = pl.when("signed").then(pl.col("score").abs()).otherwise("score")
+    place = amount.rank("average").over("predictor") - 1  # domains that tie share a place
+    count = pl.col("score").count().over("predictor")
+    drawn = rows.with_columns(value=place / (count - 1).clip(1)).sort(
+        pl.col("predictor") != result.data["score"],
+        pl.col("domain").cast(pl.Enum(order)),
+        maintain_order=True,
+    )
     chart = heatmap(
         drawn.select(row="predictor", column="domain", value="value"),
         title="Place",

@@ -57,7 +57,7 @@ def _forecast(rows: pl.DataFrame, name: str, choice: Choice, top: int) -> str:
     of = f"of {len(rows)} domains"
     by = f"By {choice.name} ({choice.why}), SFT on {name}"
     if len(sure) == 0:
-        return f"{by} singles no domain out: the first {top} {of} cannot be told."
+        return f"{by} names no domain for sure: which {top} {of} change most cannot be told."
     words = f"{by} will most change {_listed(sure['domain'].to_list())} {of}"
     if len(sure) < top:
         words += (

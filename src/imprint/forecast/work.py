@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import polars as pl
@@ -10,11 +10,13 @@ import polars as pl
 from imprint.findings import Finding
 from imprint.forecast.inputs import Inputs
 from imprint.forecast.kept import findings_frame, findings_from, from_frame, to_frame
+from imprint.forecast.material import Text
 from imprint.forecast.predicted import Predicted
 from imprint.forecast.predictors import PREDICTORS, Predictor
+from imprint.forecast.replay import replies
 from imprint.forecast.result import Found
 from imprint.forecast.setting import Setting
-from imprint.models import Loaded, load
+from imprint.models import Loaded, LocalEngine, load
 from imprint.models.batching import Batcher
 from imprint.progress import Bar
 from imprint.runs import Run, Tables
@@ -65,6 +67,16 @@ class Work:
             predicted += self._predicted(f"set{number}-{unit.name}", unit, sft)
             self.bar.advance()
         return Found(sft, predicted)
+
+    def replayed(self, texts: Sequence[Text]) -> list[str]:
+        """Give what the base model says to the prompts of a mixture."""
+
+        def compute() -> Tables:
+            self.bar.describe("replay targets")
+            said = replies(self.inputs, LocalEngine(self.loaded), texts)
+            return {"said": pl.DataFrame({"said": said}, schema={"said": pl.String})}
+
+        return self.kept("replay", compute)["said"]["said"].to_list()
 
     def setting(self, sft: str, *, model: bool) -> Setting:
         """Give what predictors of one SFT set are given."""

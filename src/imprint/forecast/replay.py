@@ -1,0 +1,69 @@
+"""Carrying a mixture plan out: how many examples of each domain, and what the base model says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import polars as pl
+
+from imprint.findings import Finding
+from imprint.forecast.inputs import Inputs
+from imprint.forecast.material import Text
+from imprint.forecast.mixture import allocate, choose, plan_table, shares, training_file
+from imprint.forecast.result import Judged
+from imprint.models import LocalEngine
+
+Said = Callable[[Sequence[Text]], list[str]]
+
+
+def plan(inputs: Inputs, judged: Judged) -> tuple[pl.DataFrame, list[Text], list[Finding]]:
+    """Decide how many examples of each domain to add for the first SFT set, and which.
+
+    Returns:
+        Table ``mixture``, the texts to replay, and what was noticed.
+    """
+    config, chosen = inputs.config, judged.chosen
+    excess = chosen.amount if chosen.excess is None else chosen.excess
+    if chosen.predicted.signed:
+        excess = np.abs(excess)
+    groups = [text.group for text in inputs.texts]
+    most = [groups.count(name) for name in inputs.domains]
+    share = shares(excess, config.temperature)
+    counts = allocate(share, config.budget or 0, floor=config.floor, cap=config.cap, most=most)
+    frame = plan_table(inputs.domains, excess, share, counts, most)
+    texts = choose(inputs.texts, dict(zip(inputs.domains, counts, strict=True)), config.seed)
+    return frame, texts, list(_findings(inputs, judged, excess, counts))
+
+
+def replies(inputs: Inputs, engine: LocalEngine, texts: Sequence[Text]) -> list[str]:
+    """Give what the base model says to each prompt, greedily."""
+    prompts = [inputs.prompter.context(text.prompt) for text in texts]
+    said = engine.generate(prompts, max_new_tokens=inputs.config.max_new_tokens)
+    return [one.text.strip() for one in said]
+
+
+def mixture_file(inputs: Inputs, sft: str, texts: Sequence[Text], said: Sequence[str]) -> str:
+    """Write the whole SFT set and the replayed examples, but those the model said nothing to."""
+    pairs = [(text, reply) for text, reply in zip(texts, said, strict=True) if reply]
+    return training_file(inputs.whole[sft], pairs)
+
+
+def _findings(
+    inputs: Inputs, judged: Judged, excess: np.ndarray, counts: list[int]
+) -> list[Finding]:
+    found = [
+        Finding(
+            "replayed",
+            f"mixture.jsonl adds {sum(counts)} prompts of the domains to the examples of "
+            f"{judged.found.sft!r}; do not evaluate on them",
+            "info",
+        )
+    ]
+    if sum(counts) < (inputs.config.budget or 0):
+        detail = f"{sum(counts)} of the budget of {inputs.config.budget} could be placed"
+        found.append(Finding("budget", detail))
+    if not (np.nan_to_num(excess) > 0).any():
+        detail = f"no domain's {judged.choice.name} exceeds its null: the plan treats all alike"
+        found.append(Finding("no_excess", detail))
+    return found
