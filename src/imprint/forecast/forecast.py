@@ -143,9 +143,12 @@ def perform(inputs: Inputs, run: Run) -> tuple[ForecastResult, dict[str, str | b
     quiet = inputs.config.quiet
     with progress(None, "forecast", quiet=quiet) as bar:
         work = Work(inputs, run, bar)
+        fit = work.fit()
         found = [work.found(number, sft) for number, sft in enumerate(inputs.sets)]
         judged = score(inputs, found)
         extra, files = _mixture(work, judged[0]) if inputs.config.budget else ({}, {})
+    if fit is not None:
+        extra["fit"] = fit
     return assemble(inputs, judged, extra, [*missing(inputs), *work.findings]), files
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import polars as pl
@@ -10,8 +11,9 @@ import polars as pl
 from imprint.findings import Finding
 from imprint.forecast.inputs import Inputs
 from imprint.forecast.kept import findings_frame, findings_from, from_frame, to_frame
+from imprint.forecast.latents import Reader, measure_fit
 from imprint.forecast.material import Text
-from imprint.forecast.predicted import Predicted
+from imprint.forecast.predicted import Floats, Predicted
 from imprint.forecast.predictors import PREDICTORS, Predictor
 from imprint.forecast.replay import replies
 from imprint.forecast.result import Found
@@ -20,6 +22,7 @@ from imprint.models import Loaded, LocalEngine, load
 from imprint.models.batching import Batcher
 from imprint.progress import Bar
 from imprint.runs import Run, Tables
+from imprint.saes import gate
 
 
 class Work:
@@ -35,6 +38,7 @@ class Work:
         self.inputs, self.run, self.bar = inputs, run, bar
         self.config = inputs.config
         self.findings: list[Finding] = []
+        self.rates: Floats | None = None  # share of tokens on which each latent fires, [L]
 
     @property
     def units(self) -> list[Predictor]:
@@ -58,6 +62,39 @@ class Work:
         batcher = Batcher.on(self.loaded.device)
         batcher.quiet = self.config.quiet
         return batcher
+
+    @cached_property
+    def reader(self) -> Reader | None:
+        """Reads texts at the place of the SAE; ``None`` without one."""
+        if self.inputs.sae is None:
+            return None
+        reader = Reader(self.loaded, self.inputs.sae.to(self.loaded.device), self.inputs)
+        if reader.sae.norm == "average":  # the scale of its input is decided by the better fit
+            reader = replace(reader, sae=measure_fit(reader, self.config.seed).sae)
+        return reader
+
+    def fit(self) -> pl.DataFrame | None:
+        """Measure the fit of the SAE on the domains; nothing runs where it is bad.
+
+        Raises:
+            CheckpointError: the SAE does not fit, and that was not accepted.
+        """
+        sae = self.inputs.sae
+        if sae is None:
+            return None
+
+        def compute() -> Tables:
+            self.bar.describe("fit of the SAE")
+            reader = Reader(self.loaded, sae.to(self.loaded.device), self.inputs)
+            fit = measure_fit(reader, self.config.seed)
+            findings = gate(fit, sae, self.config.accept_bad_fit)
+            numbers = pl.DataFrame([fit.numbers()], infer_schema_length=None)
+            rates = pl.DataFrame({"rate": fit.rates})
+            return {"fit": numbers, "rates": rates, "findings": findings_frame(findings)}
+
+        tables = self.kept("fit", compute)
+        self.rates = tables["rates"]["rate"].to_numpy()
+        return tables["fit"]
 
     def found(self, number: int, sft: str) -> Found:
         """Run every predictor on one SFT set."""
