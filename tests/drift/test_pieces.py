@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from imprint.drift.texts import Sample
 from imprint.drift.tokenizers import compare
 from imprint.errors import DataError
 from imprint.models.prompting import Prompter, Prompting
-from models_support import letters_tokenizer
+from models_support import letters_tokenizer, transformers
 
 
 def cutter(
@@ -59,6 +60,19 @@ def test_each_side_has_its_own_prompt() -> None:
     assert spelled(piece.base).endswith("base says end")
     assert spelled(piece.tuned).endswith("say end")
     assert spelled(piece.tuned[n] for n in piece.tuned_at) == " end"
+
+
+def test_an_answer_behind_the_prompts_last_blank() -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    names = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE({name: n for n, name in enumerate(names)}, []))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    tokens = transformers.PreTrainedTokenizerFast(tokenizer_object=inner)
+    work = replace(cutter(), base=tokens, tuned=tokens)
+    (piece,) = work.cut([Sample("0", "yes no", prompt="q: ", spans=((4, 6),))])
+    assert tokens.decode(piece.targets) == "no"
 
 
 def test_a_template_on_one_side() -> None:

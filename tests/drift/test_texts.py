@@ -45,12 +45,19 @@ def test_parquet_and_renamed_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([{"words": "x"}], "neither 'text' nor 'prompt'"),
+        ([{"words": "x"}], "neither 'text' nor 'messages'"),
         ([{"text": "x"}, {"text": " "}], "line 2: has no text"),
         ([{"text": "x", "answer": "y"}], "line 1: the answer 'y' is not in the text"),
         ([{"text": "abc", "spans": [[1, 9]]}], r"the span \[1, 9\] lies outside"),
         ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], "line 2: the id 'a' stands in"),
         ([{"prompt": [{"role": "user"}], "completion": "x"}], "holds list where a text"),
+        ([{"messages": "x"}], "line 1: holds str where messages"),
+        ([{"messages": [{"role": "user"}]}], "has no role, or no text"),
+        ([{"messages": [{"role": "user", "content": "x"}]}], "no turn of an assistant"),
+        (
+            [{"messages": [{"role": r, "content": "x"} for r in ("user", "user", "assistant")]}],
+            "before the last answer are user, user",
+        ),
     ],
 )
 def test_refused(write: Write, rows: list[dict[str, Any]], said: str) -> None:

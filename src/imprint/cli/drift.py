@@ -78,8 +78,8 @@ def drift(
         CSV or YAML with model, unit and stage, and any further columns: drift is drawn against
         those that hold numbers.
     texts
-        .jsonl, .parquet or .csv with text, or prompt and completion, and optionally id, domain and
-        answer; or .txt with texts separated by blank lines.
+        .jsonl, .parquet or .csv with text, prompt and completion, or messages, and optionally id,
+        domain and answer; or .txt with texts separated by blank lines.
     mastery
         Folder of a run of imprint mastery: first-token drift on its facts.
     on_policy

@@ -53,7 +53,7 @@ class Fact:
             f" {self.answers[0].strip()}",
             self.relation,
             base.rstrip(),
-            tuned.rstrip(),
+            tuned_prompt=tuned.rstrip(),
             place=f"fact {self.fact}",
         )
 

@@ -103,7 +103,7 @@ def gather(models: Models, sources: Sources, config: DriftConfig) -> Material:
         )
     samples = _read(sources.texts, config, dict(sources.rename))
     facts = _facts(sources.mastery, config)
-    prompts = _read(sources.on_policy, config, {})
+    prompts = _read(sources.on_policy, config, {}, answered=False)
     questions = [fact.sample(config.fact_prompts) for fact in facts]
     base, tuned, findings = _tokenizers(models, [*samples, *questions, *prompts], config)
     cutter = Cutter(base, tuned, _prompters(base, tuned, config), _limit(models, config), config)
@@ -125,10 +125,13 @@ def gather(models: Models, sources: Sources, config: DriftConfig) -> Material:
     )
 
 
-def _read(path: Path | None, config: DriftConfig, rename: Mapping[str, str]) -> list[Sample]:
+def _read(
+    path: Path | None, config: DriftConfig, rename: Mapping[str, str], *, answered: bool = True
+) -> list[Sample]:
     if path is None:
         return []
-    return drawn(read_samples(path, rename=rename), config.limit, config.seed)
+    found = read_samples(path, rename=rename, answered=answered)
+    return drawn(found, config.limit, config.seed)
 
 
 def _facts(run: Path | None, config: DriftConfig) -> list[Fact]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from imprint.drift.pieces import Cutter, Ids, Piece, encode
+from imprint.drift.pieces import Cutter, Ids, Piece, contexts, encode
 from imprint.drift.texts import Sample
 from imprint.errors import DataError, require
 from imprint.models import Loaded
@@ -44,13 +44,8 @@ def asked(samples: Sequence[Sample], cutter: Cutter, room: int) -> list[Asked]:
         )
     found = []
     for sample in samples:
-        text = sample.prompt if sample.prompt is not None else sample.text
-        sides = [
-            encode(tokenizer, prompter.context(text))
-            for tokenizer, prompter in zip(
-                (cutter.base, cutter.tuned), cutter.prompters, strict=True
-            )
-        ]
+        given = zip((cutter.base, cutter.tuned), contexts(sample, cutter.prompters), strict=True)
+        sides = [encode(tokenizer, context) for tokenizer, context in given]
         if not all(sides):
             raise DataError("has no token", where=sample.place)
         cutter.noted["prompt_cut"] += max(map(len, sides)) > cutter.limit - room

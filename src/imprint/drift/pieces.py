@@ -145,13 +145,9 @@ class Cutter:
                 yield Piece(number, piece, piece, targets, at, at, places)
 
     def _prompted(self, sample: Sample) -> tuple[tuple[Ids, Ids], tuple[Ids, Ids]] | None:
-        prompt = str(sample.prompt)
-        asked = (prompt, sample.tuned_prompt if sample.tuned_prompt is not None else prompt)
-        tokenizers = (self.base, self.tuned)
-        found = [
-            _pair(tokenizer, prompter.context(text), sample.text)
-            for tokenizer, prompter, text in zip(tokenizers, self.prompters, asked, strict=True)
-        ]
+        blanks = [p.delimiter if sample.conversation else "" for p in self.prompters]
+        sides = zip((self.base, self.tuned), contexts(sample, self.prompters), blanks, strict=True)
+        found = [_pair(tokenizer, text + blank, sample.text) for tokenizer, text, blank in sides]
         if not all(ids for _, ids in found) or not all(first for first, _ in found):
             return None
         return found[0], found[1]
@@ -176,8 +172,21 @@ class Cutter:
             return range(len(ids))
         # tokens after a prompt may differ from those of the completion alone: count characters
         ends = [len(self.base.decode(ids[: n + 1])) for n in range(len(ids))]
+        # the prompt's last blank is the completion's first
+        if self.base.decode(ids).endswith(sample.text):
+            ends = [end - ends[-1] + len(sample.text) for end in ends]
         offsets = list(zip([0, *ends], ends, strict=False))
         return [n for n in range(len(ids)) if _meets(offsets[n], sample.spans)]
+
+
+def contexts(sample: Sample, prompters: tuple[Prompter, Prompter]) -> tuple[str, str]:
+    """Render the prompt of a sample for base and tuned; without a prompt its text is one."""
+    base, tuned = prompters
+    if sample.conversation is not None:
+        return sample.conversation.context(base), sample.conversation.context(tuned)
+    prompt = sample.text if sample.prompt is None else sample.prompt
+    other = prompt if sample.tuned_prompt is None else sample.tuned_prompt
+    return base.context(prompt), tuned.context(other)
 
 
 def chunks(pieces: Sequence[Piece], tokens: int = CHUNK) -> list[list[Piece]]:
