@@ -15,7 +15,9 @@ from imprint.forecast.inputs import Inputs
 from imprint.forecast.material import Text
 from imprint.forecast.predicted import Floats, Predicted
 from imprint.forecast.predictors.gold import answer_request, per_token
+from imprint.forecast.rendering import Rendered, render
 from imprint.forecast.setting import Setting
+from imprint.forecast.spans import kept, median_norm
 from imprint.forecast.statistics import matched
 from imprint.models import Loaded
 from imprint.models.residual import activations, refuse_nan
@@ -53,47 +55,55 @@ class Reader:
     sae: Sae
     inputs: Inputs
 
-    def ids(self, text: Text) -> list[int]:
-        """Give the tokens of a prompt as the model is asked it, the start of text included."""
-        prompter, tokenizer = self.inputs.prompter, self.inputs.tokenizer
-        plain = prompter.template is None
-        context = prompter.context(text.prompt)
-        ids = list(tokenizer(context, add_special_tokens=plain, verbose=False)["input_ids"])
-        bos = tokenizer.bos_token_id
-        wanted = plain and bos is not None and self.sae.prepends_bos is not False
-        return [bos, *ids] if wanted and ids[:1] != [bos] else ids
+    def rendered(self, text: Text) -> Rendered:
+        """Give the tokens of a prompt as the model is asked it."""
+        bos = self.sae.prepends_bos is not False
+        return render(self.inputs.tokenizer, self.inputs.prompter, text, bos=bos)
 
     def read(self, texts: Sequence[Text]) -> list[tuple[list[int], Any]]:
-        """Give the tokens of texts and their activations [tokens, d], the start of text left out.
+        """Give the tokens of the prompts' own words, and their activations [tokens, d].
+
+        Prompts that do not fit into the context have none.
 
         Raises:
             CheckpointError: activations are not finite.
         """
-        where, found = place_of(self.loaded, self.sae.hook), []
-        rows = [self.ids(text)[: self.inputs.context] for text in texts]
-        for at in range(0, len(rows), BATCH):
-            part = rows[at : at + BATCH]
-            for ids, states in zip(part, activations(self.loaded, where, part), strict=True):
-                first = int(ids[0] == self.inputs.tokenizer.bos_token_id)
-                refuse_nan(states, where, self.loaded)
-                found.append((ids[first:], states[first:]))
+        where = place_of(self.loaded, self.sae.hook)
+        rows = [self.rendered(text) for text in texts]
+        fits = [row for row in rows if len(row.ids) <= self.inputs.context]
+        states = activations(self.loaded, where, [row.ids for row in fits]) if fits else []
+        known = dict(zip(map(id, fits), states, strict=True))
+        found: list[tuple[list[int], Any]] = []
+        for row in rows:
+            held = known.get(id(row))
+            if held is None:
+                found.append(([], None))
+                continue
+            refuse_nan(held, where, self.loaded)
+            found.append((list(row.content), held[row.query.start : row.query.stop]))
         return found
 
 
 def measure_fit(reader: Reader, seed: int) -> Fit:
     """Measure the SAE's fit on texts of all domains, drawn at random.
 
+    Tokens of unusual norm are left out, as everywhere.
+
     Raises:
         CheckpointError: the model's activations have another width, or are not finite.
         DataError: no token is left to judge it on.
     """
-    meter, tokens = FitMeter(reader.sae), 0
+    meter, tokens, median = FitMeter(reader.sae), 0, 0.0
     texts = list(reader.inputs.texts)
     random.Random(f"{seed} fit").shuffle(texts)  # noqa: S311
     for at in range(0, len(texts), BATCH):
-        for ids, states in reader.read(texts[at : at + BATCH]):
-            meter.add(states)
-            tokens += len(ids)
+        read = [states for ids, states in reader.read(texts[at : at + BATCH]) if ids]
+        median = median or median_norm(read)
+        for states in read:
+            counted = states[kept(states, median)]
+            if len(counted):
+                meter.add(counted)
+            tokens += len(counted)
         if tokens >= FIT_TOKENS:
             break
     return meter.fit()
@@ -105,7 +115,7 @@ def strongest(reader: Reader, latents: Sequence[int], sft: Sequence[Text]) -> pl
     texts = [*sft, *reader.inputs.texts]
     columns = reader.sae.only(chosen)
     best: dict[int, list[tuple[float, int, int]]] = {latent: [] for latent in chosen}
-    kept: dict[int, list[int]] = {}
+    tokens: dict[int, list[int]] = {}
     for at in range(0, len(texts), BATCH):
         for n, (ids, states) in enumerate(reader.read(texts[at : at + BATCH]), at):
             if not ids:
@@ -114,9 +124,9 @@ def strongest(reader: Reader, latents: Sequence[int], sft: Sequence[Text]) -> pl
             for latent, value, place in zip(chosen, values.tolist(), places.tolist(), strict=True):
                 if value > 0:
                     best[latent] = sorted([*best[latent], (-value, n, place)])[:TEXTS]
-            kept[n] = ids
+            tokens[n] = ids
     rows = [
-        _row(reader, latent, rank, texts[n], kept[n], place, -value, of_sft=n < len(sft))
+        _row(reader, latent, rank, texts[n], tokens[n], place, -value, of_sft=n < len(sft))
         for latent, found in best.items()
         for rank, (value, n, place) in enumerate(found, 1)
     ]
