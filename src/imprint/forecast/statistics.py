@@ -1,7 +1,7 @@
 """Which latents shift: statistics of every latent, from sums that stream by or from plain arrays.
 
 Aligned: d_ij is the change of latent j on query i between two contexts, the same tokens in both.
-Unaligned: two samples of tokens of their own. For unaligned rows a, b the expectation of (a − b)² is
+Unaligned: two samples of tokens of their own. For such rows a, b the expectation of (a − b)² is
 Var a + Var b + (mean a − mean b)², so a sum of squared row differences ranks latents by variance.
 """
 
