@@ -1,4 +1,7 @@
-"""The chain on a real model: mastery, sets, fine-tuning with TRL, closed book, mastery again."""
+"""The chain on a real model: mastery, sets of three sizes, SFT with TRL, closed book, drift.
+
+Each step reads what the one before has written, and every report tells its part.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from imprint.drift import drift
 from imprint.mastery import MasteryConfig, closed_book, mastery
 
+SIZES = (4, 8, 12)
 PLACES = ("park", "house", "tree", "box", "car", "sea")
 NAMES = ("Zib", "Mop", "Kez", "Fud", "Wix", "Jat", "Rop", "Yin", "Gab", "Lub", "Vot", "Nem")
 
@@ -67,16 +73,52 @@ def tuned(model: Path, rows: Path, out: Path) -> Path:
 @pytest.mark.shared
 @pytest.mark.filterwarnings("ignore")
 def test_what_is_taught_is_answered(shared: Path, facts: Path, tmp_path: Path) -> None:
-    model = shared / "models" / "stories260K"
+    model, before = shared / "models" / "stories260K", tmp_path / "before"
     config = MasteryConfig(
-        samples=3, max_new_tokens=4, sizes=(0,), set_seeds=1, sft_prompt="Q: {question} A:"
+        samples=3, max_new_tokens=4, sizes=SIZES, set_seeds=1, sft_prompt="Q: {question} A:"
     )
-    mastery(model, facts, config, out=tmp_path / "before")
-    rows = tmp_path / "before" / "tables" / "splits" / "sft-mixed-all-seed0.jsonl"
-    taught = tuned(model, rows, tmp_path)
-    answers = closed_book([model, taught], tmp_path / "before", replace(config, sizes=()))
-    base, after = answers.tables["accuracy"].rows(named=True)
-    assert base["accuracy"] < 0.5 < after["accuracy"]
-    assert after["accuracy"] > after["null"]
-    again = mastery(taught, facts, config)
+    known = mastery(model, facts, config, out=before)
+    sets = {size: before / f"tables/splits/sft-mixed-{size}-seed0.jsonl" for size in SIZES}
+    taught = {size: tuned(model, rows, tmp_path / f"n{size}") for size, rows in sets.items()}
+
+    asked = replace(config, sizes=())
+    answers = closed_book([model, *taught.values()], before, asked, out=tmp_path / "closed")
+    accuracy = answers.tables["accuracy"]
+    base, *after = accuracy["accuracy"].to_list()
+    assert base < 0.5
+    assert after[0] < after[-1] > 0.5
+    assert after[-1] > accuracy["null"].to_list()[-1]
+    assert all(str(path) in page(tmp_path / "closed") for path in taught.values())
+
+    again = mastery(taught[SIZES[-1]], facts, asked, out=tmp_path / "after")
+    scores = [result.tables["mastery"]["score"].mean() for result in (known, again)]
     assert len(again.tables["mastery"]) == len(NAMES)
+    assert scores[0] < scores[1]
+    assert "level" in page(tmp_path / "after")
+
+    moved = drift(
+        model,
+        models=models_table(taught, tmp_path),
+        mastery=before,
+        near=0,
+        resamples=200,
+        out=tmp_path / "drift",
+    )
+    levels = moved.tables["levels"].filter(pl.col("measure") == "kl_tuned_base_top10")
+    assert levels["size"].unique().sort().to_list() == list(SIZES)
+    assert (levels["mean"] > 0).all()
+    told = page(tmp_path / "drift")
+    assert "Mean divergence by size." in told
+    assert "First-token drift by size and level." in told
+    assert any(f"Drift grew from size {SIZES[0]}" in verdict.text for verdict in moved.verdicts)
+
+
+def models_table(taught: dict[int, Path], folder: Path) -> Path:
+    rows = [f"{path},stories260K,sft,{size}" for size, path in taught.items()]
+    path = folder / "models.csv"
+    path.write_text("\n".join(["model,unit,stage,size", *rows]) + "\n")
+    return path
+
+
+def page(run: Path) -> str:
+    return (run / "report.html").read_text()
