@@ -93,7 +93,7 @@ def judge(past: Sequence[Past]) -> Record | None:
     )
     held = _held_out(past, names, R)
     values = held["spearman"].drop_nulls().to_numpy()
-    expected = _mean_interval(values)
+    expected = mean_interval(values)
     best = table["predictor"][0] if table["mean"].null_count() < len(table) else None
     return Record(table, held, best, expected, bool(expected[1] > 0))
 
@@ -110,7 +110,7 @@ SCHEMA = {
 
 def _row(name: str, r: Floats) -> dict[str, Any]:
     known = r[np.isfinite(r)]
-    mean, low, high = (None if np.isnan(v) else v for v in _mean_interval(known))
+    mean, low, high = (None if np.isnan(v) else v for v in mean_interval(known))
     worst = float(known.min()) if len(known) else None
     return {
         "predictor": name,
@@ -154,7 +154,7 @@ def _held_out(past: Sequence[Past], names: list[str], R: Floats) -> pl.DataFrame
     return pl.DataFrame(rows, schema=schema)
 
 
-def _mean_interval(values: Floats) -> tuple[float, float, float]:
+def mean_interval(values: Floats) -> tuple[float, float, float]:
     """Mean and its 95 % interval by Student's t over forecasts, cut to [−1, 1]."""
     n = len(values)
     if not n:

@@ -185,6 +185,8 @@ def _outcomes(page: Page, result: ForecastResult) -> None:
     across = result.tables.get("across_sets")
     if across is not None and len(across):
         _table(section, across, "Mean of Spearman's ρ over the SFT sets of this run")
+        held = result.tables["across_held_out"]
+        _table(section, held, "For each set, the predictor that did best on the others")
 
 
 def _scatter(body: Body, result: ForecastResult, best: str) -> None:

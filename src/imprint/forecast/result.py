@@ -267,15 +267,22 @@ def _evaluations(
     first, second = zip(*parts, strict=True)
     found_tables = {"evaluation": pl.concat(first), "influence": pl.concat(second)}
     if len(parts) > 1:
-        found_tables["across_sets"] = _across(judged, inputs)
+        found_tables |= _across(judged, inputs)
     return found_tables
 
 
-def _across(judged: Sequence[Judged], inputs: Inputs) -> pl.DataFrame:
-    """Table ``across_sets``: predictors by their mean correlation over the SFT sets of this run."""
-    past = [one for j in judged if (one := as_past(j, inputs)) is not None]
-    record = history.judge(past)
-    return pl.DataFrame() if record is None else record.table.rename({"forecasts": "sets"})
+def _across(judged: Sequence[Judged], inputs: Inputs) -> dict[str, pl.DataFrame]:
+    """Predictors by their mean correlation over the SFT sets of this run, and the choice held out.
+
+    Tables ``across_sets`` and ``across_held_out``, as ``history`` and ``held_out``.
+    """
+    record = history.judge([one for j in judged if (one := as_past(j, inputs)) is not None])
+    if record is None:
+        return {}
+    return {
+        "across_sets": record.table.rename({"forecasts": "sets"}),
+        "across_held_out": record.held_out.rename({"forecast": "left_out"}),
+    }
 
 
 def as_past(one: Judged, inputs: Inputs) -> history.Past | None:

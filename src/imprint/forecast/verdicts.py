@@ -10,7 +10,7 @@ import polars as pl
 
 from imprint.forecast.choice import Choice, validated
 from imprint.forecast.evaluation import COVARIATE
-from imprint.forecast.history import Record
+from imprint.forecast.history import Record, mean_interval
 from imprint.report import State, Verdict
 from imprint.stats import fisher_interval, spearman, units_needed
 
@@ -139,6 +139,29 @@ def _trust(
         if len(rows):
             yield _follows(rows, choice.name, name)
             yield from _better(rows, choice.name, name)
+    if "across_held_out" in tables:
+        yield _across(tables)
+
+
+def _across(tables: Tables) -> Verdict:
+    """Does a predictor chosen on some SFT sets hold on another one, with the same domains?"""
+    held = tables["across_held_out"]
+    mean, low, high = mean_interval(held["spearman"].drop_nulls().to_numpy())
+    text = "A predictor chosen on the other SFT sets holds on the one left out."
+    best = tables["across_sets"].row(0, named=True)
+    detail = (
+        f"Best on all {best['sets']} sets is {best['predictor']}, mean ρ = {best['mean'] or 0:.2f}"
+    )
+    detail += f"{_interval(best['low'], best['high'])}; "
+    if np.isnan(mean):
+        return Verdict(text, "undetermined", f"{detail}nothing could be held out.")
+    detail += (
+        f"held out, the choice reached ρ = {mean:.2f}{_interval(low, high)} over {len(held)} sets."
+    )
+    if np.isnan(low):
+        return Verdict(text, "undetermined", f"{detail} Three sets are needed for an interval.")
+    state: State = "holds" if low > 0 else "does_not_hold" if high <= 0 else "undetermined"
+    return Verdict(text, state, detail)
 
 
 def _by_history(record: Record) -> Verdict:

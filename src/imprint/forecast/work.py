@@ -8,10 +8,11 @@ from functools import cached_property
 
 import polars as pl
 
+from imprint.errors import ConfigError
 from imprint.findings import Finding
 from imprint.forecast.inputs import Inputs
 from imprint.forecast.kept import findings_frame, findings_from, from_frame, to_frame
-from imprint.forecast.latents import Reader, measure_fit
+from imprint.forecast.latents import Reader, ablation, measure_fit, strongest
 from imprint.forecast.material import Text
 from imprint.forecast.predicted import Floats, Predicted
 from imprint.forecast.predictors import PREDICTORS, Predictor
@@ -64,14 +65,22 @@ class Work:
         return batcher
 
     @cached_property
-    def reader(self) -> Reader | None:
-        """Reads texts at the place of the SAE; ``None`` without one."""
-        if self.inputs.sae is None:
-            return None
-        reader = Reader(self.loaded, self.inputs.sae.to(self.loaded.device), self.inputs)
+    def reader(self) -> Reader:
+        """Reads texts at the place of the SAE.
+
+        Raises:
+            ConfigError: there is no SAE.
+        """
+        reader = self._reader()
         if reader.sae.norm == "average":  # the scale of its input is decided by the better fit
             reader = replace(reader, sae=measure_fit(reader, self.config.seed).sae)
         return reader
+
+    def _reader(self) -> Reader:
+        sae = self.inputs.sae
+        if sae is None:
+            raise ConfigError("this needs an SAE", remedy="give --sae SAE.")
+        return Reader(self.loaded, sae.to(self.loaded.device), self.inputs)
 
     def fit(self) -> pl.DataFrame | None:
         """Measure the fit of the SAE on the domains; nothing runs where it is bad.
@@ -85,8 +94,7 @@ class Work:
 
         def compute() -> Tables:
             self.bar.describe("fit of the SAE")
-            reader = Reader(self.loaded, sae.to(self.loaded.device), self.inputs)
-            fit = measure_fit(reader, self.config.seed)
+            fit = measure_fit(self._reader(), self.config.seed)
             findings = gate(fit, sae, self.config.accept_bad_fit)
             numbers = pl.DataFrame([fit.numbers()], infer_schema_length=None)
             rates = pl.DataFrame({"rate": fit.rates})
@@ -114,6 +122,33 @@ class Work:
             return {"said": pl.DataFrame({"said": said}, schema={"said": pl.String})}
 
         return self.kept("replay", compute)["said"]["said"].to_list()
+
+    def _beside(self, number: int, sft: str, shifted: pl.DataFrame) -> dict[str, pl.DataFrame]:
+        """List the strongest texts of the shifted latents, and zero some where that was asked."""
+        latents = shifted["latent"].to_list()
+        config = self.config
+        if not latents:
+            return {}
+        found = self.kept(
+            f"set{number}-strongest",
+            lambda: {"strongest": strongest(self.reader, latents, self.inputs.sets[sft])},
+        )
+        rates = self.rates
+        if config.ablate and rates is not None:
+            found |= self.kept(
+                f"set{number}-ablation",
+                lambda: {
+                    "ablation": ablation(
+                        self.reader,
+                        self.setting(sft, model=True),
+                        latents[: config.ablate],
+                        rates,
+                        resamples=config.resamples,
+                        seed=config.seed,
+                    )
+                },
+            )
+        return found
 
     def setting(self, sft: str, *, model: bool) -> Setting:
         """Give what predictors of one SFT set are given."""
