@@ -179,3 +179,10 @@ def test_demonstrations_are_the_same_in_every_run() -> None:
     assert Setting(WORK.material, seed=1).drawn(0) != WORK.drawn(0)
     assert len(Setting(WORK.material, examples=4).sample) == 4
     assert WORK.sample == SFT
+
+
+def test_several_histories_have_a_mean() -> None:
+    history_ = {"one": {"maths": -0.4, "law": 0.1}, "other": {"maths": 0.2}}
+    found = named(history(Setting(WORK.material, history=history_)))
+    assert list(found) == ["history:one", "history:other", "history_mean"]
+    np.testing.assert_allclose(found["history_mean"].values[0], [-0.1] * 6 + [0.1] * 5)
