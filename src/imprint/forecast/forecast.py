@@ -16,7 +16,7 @@ from imprint.forecast.config import ForecastConfig
 from imprint.forecast.inputs import Inputs, Sources, gather
 from imprint.forecast.replay import mixture_file, plan
 from imprint.forecast.result import ForecastResult, Judged, assemble, score
-from imprint.forecast.work import Work, missing
+from imprint.forecast.work import Work, missing, passes
 from imprint.progress import progress
 from imprint.report import publish
 from imprint.runs import Run
@@ -125,9 +125,7 @@ def describe(inputs: Inputs, out: Path) -> str:
         lines.append(
             f"SFT set {name}: {len(examples):,} examples, {inputs.sft_tokens[name]:,} tokens"
         )
-    work = Work(inputs, None, None)  # type: ignore[arg-type]  # counts, and does nothing
-    units = [unit.name for unit in work.units]
-    lines.append(f"for each set: {', '.join(units)}; {config.draws} draws")
+    lines += [f"for each set {words}" for words in passes(config, sae=inputs.sae is not None)]
     lines += [f"{found.check}: {found.detail}" for found in [*inputs.findings, *missing(inputs)]]
     return "\n".join([*lines, f"would write {out}"])
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from imprint.errors import ConfigError
 from imprint.findings import Finding
+from imprint.forecast.config import ForecastConfig
 from imprint.forecast.inputs import Inputs
 from imprint.forecast.kept import findings_frame, findings_from, from_frame, to_frame
 from imprint.forecast.latents import Reader, ablation, measure_fit, strongest
@@ -185,9 +186,24 @@ class Work:
         return not self.config.families or family in self.config.families
 
 
-def with_findings(tables: Tables, findings: list[Finding]) -> Tables:
-    """Keep findings with the tables of a unit."""
-    return {**tables, "findings": findings_frame(findings)} if findings else tables
+def passes(config: ForecastConfig, *, sae: bool) -> list[str]:
+    """Say how often the model reads what, by family of predictors."""
+    draws, shown = config.draws, config.demonstrations
+    told = {
+        "sts": f"STS: the set {1 + 2 * draws} times up to the SAE's layer, {shown} demonstrations "
+        "before it; the domains as often",
+        "dictionary": "STS of other dictionaries: on the same readings",
+        "lexical": "lexical: nothing is read by the model",
+        "likelihood": f"likelihood: the domains {3 + 2 * draws} times",
+        "similarity": "similarity: the set and the domains once",
+        "gradient": "gradient: the set once, forth and back; the domains four times",
+    }
+    without = () if sae else ("sts",)
+    return [
+        words
+        for family, words in told.items()
+        if family not in without and (not config.families or family in config.families)
+    ]
 
 
 def missing(inputs: Inputs) -> list[Finding]:
@@ -210,8 +226,3 @@ def missing(inputs: Inputs) -> list[Finding]:
         )
         found.append(Finding("no_answers", detail, count=unanswered))
     return found
-
-
-def tables_of(units: dict[str, pl.DataFrame | None]) -> dict[str, pl.DataFrame]:
-    """Keep the tables that are there and hold rows."""
-    return {name: frame for name, frame in units.items() if frame is not None and len(frame)}
