@@ -41,7 +41,7 @@ LAYERS = {
 ALSO = {
     "runs": {"tables"},
     "models": {"checkpoints"},
-    "saes": {"checkpoints", "models"},
+    "saes": {"checkpoints", "models", "report"},
 }
 
 

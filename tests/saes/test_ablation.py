@@ -88,8 +88,8 @@ def test_modules_by_name(model: Loaded, module: str) -> None:
 @pytest.mark.parametrize(
     ("sae", "latents", "message"),
     [
-        (an_sae(Hook(3)), [1], "layer 3 is asked for, and the model has layers 0 to 2"),
-        (an_sae(Hook(None)), [1], "does not tell which layer"),
+        (an_sae(Hook(3)), [1], "model has 3 layers, 0 to 2"),
+        (an_sae(Hook(None)), [1], "not known which layer"),
         (an_sae(Hook(1)), [30], "latent 30 is not among the 30"),
         (an_sae(Hook(1, "other", "h.1")), [1], "no module 'h.1'"),
         (replace(an_sae(Hook(1)), transcodes=True), [1], "transcoder"),

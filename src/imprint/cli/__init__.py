@@ -60,6 +60,10 @@ COMMANDS = {
         "imprint.cli.restore:restore",
         "Put a share of what fine-tuning changed back to the base model's weights.",
     ),
+    "sae": (
+        "imprint.cli.sae:sae",
+        "Train a sparse autoencoder on a model's activations, or check the fit of one.",
+    ),
     "transfer": (
         "imprint.cli.transfer:transfer",
         "Which base-model scores survive post-training, and which benchmarks can be trusted?",

@@ -11,8 +11,9 @@ from typing import Any
 
 from imprint.errors import ConfigError
 from imprint.models.load import Loaded
+from imprint.models.residual import Site, site
+from imprint.saes.hook import Hook
 from imprint.saes.norms import leave
-from imprint.saes.place import module_of
 from imprint.saes.sae import Sae
 
 
@@ -34,16 +35,18 @@ def ablated(loaded: Loaded, sae: Sae, latents: Sequence[int]) -> Iterator[None]:
     beyond = [latent for latent in latents if not 0 <= latent < sae.latents]
     if beyond:
         raise ConfigError(f"latent {beyond[0]} is not among the {sae.latents:,} of the SAE")
-    module, side = module_of(loaded, sae.hook)
     taken = _Taken(sae, list(latents))
-    if side == "output":
-        handle = module.register_forward_hook(lambda _module, _inputs, out: taken.out_of(out))
-    else:
-        handle = module.register_forward_pre_hook(lambda _module, inputs: taken.out_of(inputs))
-    try:
+    with place_of(loaded, sae.hook).hooked(taken.out_of):
         yield
-    finally:
-        handle.remove()
+
+
+def place_of(loaded: Loaded, hook: Hook) -> Site:
+    """Find what an SAE reads in a model.
+
+    Raises:
+        ConfigError: the model has no such layer or module, or the hook names no layer.
+    """
+    return site(loaded, layer=hook.layer, point=hook.point, module=hook.module, side=hook.side)
 
 
 class _Taken:
@@ -54,11 +57,9 @@ class _Taken:
         self.columns, self.rows = sae.only(latents), sae.directions(latents)
 
     def out_of(self, given: Any) -> Any:
-        """Change activations [..., d], the first of a tuple where there are several."""
+        """Give activations [..., d] without the latents; ``None`` where none is taken."""
         if self.empty:
-            return given
-        if isinstance(given, tuple):
-            return (self.out_of(given[0]), *given[1:])
+            return None
         flat = given.reshape(-1, given.shape[-1])
         latents = self.columns.encode(flat)
         change = -(latents.to(self.rows.dtype) @ self.rows).float()

@@ -182,7 +182,9 @@ def _promise(cfg: Settings, about: Settings, architecture: str, old: bool) -> Pr
     k = cfg.count("k") if "k" in cfg else cfg.part("activation_fn_kwargs").count("k")
     sparse = architecture in ("topk", "abstopk", "jumprelu")
     l0 = float(k) if k and sparse else None
-    return Promise(l0, None, about.text("model_name"), about.count("context_size"))
+    # `imprint sae train` notes what its SAE left unexplained
+    fvu = about.number("held_out_fvu")
+    return Promise(l0, fvu, about.text("model_name"), about.count("context_size"))
 
 
 def _refuse_scaling(tensors: Tensors, latents: int) -> None:
