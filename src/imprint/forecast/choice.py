@@ -10,8 +10,8 @@ import polars as pl
 from imprint.errors import ConfigError, nearest
 from imprint.forecast.history import Record
 
-# of the predictors of amounts, in the order of preference where nothing is known of them
-PREFERRED = ("sts_icl", "sts_act", "raw_icl", "raw_act", "rds_max", "cosine")
+# in the order of preference where nothing is known of them
+PREFERRED = ("sts_icl", "sts_act", "gradient", "icl_gain", "rds_max")
 LEVEL = 0.05  # of the adjusted permutation p
 
 

@@ -16,6 +16,12 @@ from imprint.stats import fisher_interval, spearman, units_needed
 
 Tables = Mapping[str, pl.DataFrame]
 SURE = 0.95  # probability from which a place among the first counts as settled
+# what exceeds its null; a predictor without one is taken at its word
+BEYOND = (
+    pl.col("excess_low").is_null()
+    | (pl.col("excess_low") > 0)
+    | (pl.col("signed") & (pl.col("excess_high") < 0))
+)
 LIKELY = 0.5  # probability from which such a place is worth a line
 TELLING = 0.5  # correlation from which it matters that one domain carries it
 ALIKE = 0.7  # Spearman's ρ from which a score orders domains as another does
@@ -40,7 +46,7 @@ def headline(
     """Say the answer in a few sentences."""
     said = [_forecast(tables["forecast"].filter(sft=name), name, choice, top) for name in sets[:1]]
     if len(sets) > 1:
-        said.append(f"{len(sets) - 1} more SFT sets are in the tables.")
+        said.append(f"The other {len(sets) - 1} SFT sets are in the tables.")
     return " ".join(
         [
             *said,
@@ -52,17 +58,17 @@ def headline(
 
 def _forecast(rows: pl.DataFrame, name: str, choice: Choice, top: int) -> str:
     known = rows.drop_nulls("rank").sort("rank", maintain_order=True)
-    sure = known.filter((pl.col("top") >= SURE) & (pl.col("excess_low").fill_null(0) >= 0))
-    open_ = known.filter((pl.col("top") > 1 - SURE) & (pl.col("top") < SURE))
-    of = f"of {len(rows)} domains"
-    by = f"By {choice.name} ({choice.why}), SFT on {name}"
-    if len(sure) == 0:
+    first = known.filter(pl.col("top") >= SURE)
+    sure = first.filter(BEYOND)
+    of, by = f"of {len(rows)} domains", f"By {choice.name} ({choice.why}), SFT on {name}"
+    if len(first) == 0:
         return f"{by} names no domain for sure: which {top} {of} change most cannot be told."
+    if len(sure) == 0:
+        listed = _listed(first["domain"].to_list())
+        return f"{by} may change {listed} most {of}, but no more than under the null."
     words = f"{by} will most change {_listed(sure['domain'].to_list())} {of}"
     if len(sure) < top:
-        words += (
-            f"; the other {top - len(sure)} of the first {top} cannot be told ({len(open_)} may be)"
-        )
+        words += f"; the rest of the first {top} cannot be told"
     return words + "."
 
 
@@ -221,17 +227,18 @@ def _better(rows: pl.DataFrame, name: str, sft: str) -> Iterator[Verdict]:
 def _places(rows: pl.DataFrame, sets: Sequence[str], top: int) -> Iterator[Verdict]:
     of = f" under SFT on {sets[0]}" if len(sets) > 1 else ""
     known = rows.drop_nulls("rank").sort("rank", maintain_order=True)
-    for row in known.filter(pl.col("top") >= LIKELY).iter_rows(named=True):
-        beyond = row["excess_low"] is None or row["excess_low"] > 0
-        state: State = "holds" if row["top"] >= SURE and beyond else "undetermined"
+    likely = known.filter(pl.col("top") >= LIKELY).with_columns(beyond=BEYOND)
+    for row in likely.iter_rows(named=True):
+        sure, beyond = row["top"] >= SURE, row["beyond"]
+        state: State = "holds" if sure and beyond else "undetermined"
         detail = (
             f"Rank {row['rank']:.0f} [{row['rank_low']:.0f}, {row['rank_high']:.0f}], score "
             f"{row['score']:.3g} [{row['low']:.3g}, {row['high']:.3g}]; among the first {top} in "
             f"{row['top']:.0%} of resamples."
         )
         if not beyond:
-            detail += " Its score is not above its null."
-        if state == "undetermined":
+            detail += " Its score is no more than its null, so it says nothing of this SFT set."
+        if not sure:
             detail += " More texts and draws would decide it."
         first = "the domain that changes" if top == 1 else f"among the {top} domains that change"
         yield Verdict(f"{row['domain']} is {first} most{of}.", state, detail)
