@@ -12,6 +12,7 @@ from imprint.checkpoints.index import read_object
 from imprint.errors import CheckpointError
 from imprint.saes.tensors import Tensors
 
+LARGEST = 1e30  # more is no size, norm or threshold of anything
 WEIGHTS = (".safetensors", ".npz", ".pt", ".pth")
 
 
@@ -96,9 +97,11 @@ class Settings:
     def number(self, key: str, default: float | None = None) -> float | None:
         """Give a number above zero."""
         found: float | None = self._typed(key, (int, float), default)
-        if found is not None and not 0 < found < float("inf"):
-            raise self.wrong(key, f"is {found}, not a number above 0")
-        return found
+        if found is None:
+            return None
+        if not 0 < found < LARGEST:
+            raise self.wrong(key, f"is {found!r:.80}, not a number above 0")
+        return float(found)
 
     def count(self, key: str, default: int | None = None) -> int | None:
         """Give a whole number from 0."""

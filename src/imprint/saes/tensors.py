@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,12 @@ from typing import Any
 from imprint.checkpoints.header import AGAIN, read_header
 from imprint.errors import CheckpointError, nearest, require
 
-# what torch raises for a damaged file
-BROKEN = (RuntimeError, ValueError, EOFError, OSError, KeyError, TypeError, IndexError)
+# what torch and zipfile raise for a damaged file
+BROKEN = (
+    *(RuntimeError, ValueError, EOFError, OSError, KeyError, TypeError, IndexError),
+    *(NotImplementedError, AttributeError, OverflowError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 class Tensors:
@@ -104,9 +109,8 @@ def _npz(file: Path) -> dict[str, Any]:
     import numpy as np
 
     torch = require("torch", "models")
-    kinds = (ValueError, zipfile.BadZipFile, OSError, EOFError, KeyError, TypeError)
     found = {}
-    with _damage(file, kinds), zipfile.ZipFile(file) as archive:
+    with _damage(file, BROKEN), zipfile.ZipFile(file) as archive:
         for name in archive.namelist():
             with archive.open(name) as held:
                 values = np.lib.format.read_array(held, allow_pickle=False)

@@ -73,7 +73,12 @@ def read(folder: Folder) -> Sae:
 def _is_old(cfg: Settings) -> bool:
     """Before version 6 settings lay flat and the version, if any, told so."""
     version = cfg.text("sae_lens_version") or cfg.part("metadata").text("sae_lens_version")
-    return version is None or int(version.split(".")[0] or 0) < 6
+    if version is None:
+        return True
+    first = version.split(".")[0]
+    if not first.isdecimal():
+        raise cfg.wrong("sae_lens_version", f"is {version!r:.40}, no version")
+    return int(first) < 6
 
 
 def _sizes(cfg: Settings, tensors: Tensors) -> tuple[int, int]:

@@ -43,7 +43,6 @@ def read(folder: Folder) -> Sae:
         hook=hook_of(folder.path.absolute().name, reads=transcodes),
         subtract_b_dec=not transcodes,
         promise=Promise(float(function.k)),
-        prepends_bos=False,
         skip=skip,
         transcodes=transcodes,
     )
