@@ -16,6 +16,7 @@ from imprint.forecast.history import Past, read_history
 from imprint.forecast.labels import read_labels
 from imprint.forecast.material import Material, Text
 from imprint.forecast.observed import Observed, accuracy_before, read_observed
+from imprint.forecast.rollouts import Rollout, read_rollouts
 from imprint.forecast.tasks import is_task, read_task
 from imprint.forecast.texts import drawn, read_domains, read_sft, without_repeats
 from imprint.models.load import TOKENIZERS
@@ -82,6 +83,7 @@ class Inputs:
         past: what earlier forecasts said, and what came.
         labels: latent → what it is called.
         sae: the SAE, where one is named.
+        rollouts: samples of the policy, where they are named.
         others: another model or SFT set → domain → the change seen there.
         base_accuracy: domain → accuracy before SFT, where scores were given.
         findings: what was noticed.
@@ -103,6 +105,7 @@ class Inputs:
     past: list[Past]
     labels: dict[int, str]
     sae: Sae | None
+    rollouts: list[Rollout]
     others: dict[str, dict[str, float]]
     base_accuracy: dict[str, float]
     findings: list[Finding]
@@ -183,6 +186,7 @@ def gather(model: str | Path, sources: Sources, config: ForecastConfig) -> Input
         past=read_history(sources.history),
         labels=read_labels(sources.labels) if sources.labels else {},
         sae=sae,
+        rollouts=read_rollouts(sources.rollouts) if sources.rollouts else [],
         others=_others(sources),
         base_accuracy=accuracy_before(sources.observed),
         findings=findings,

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import polars as pl
 
-from imprint.errors import ConfigError
+from imprint.errors import ConfigError, DataError
 from imprint.findings import Finding
 from imprint.forecast.config import ForecastConfig
 from imprint.forecast.inputs import Inputs
@@ -20,6 +20,7 @@ from imprint.forecast.predictors import PREDICTORS, Predictor
 from imprint.forecast.replay import replies
 from imprint.forecast.result import Found
 from imprint.forecast.setting import Setting
+from imprint.forecast.sts import Asked, dictionaries, sts
 from imprint.models import Loaded, LocalEngine, load
 from imprint.models.batching import Batcher
 from imprint.progress import Bar
@@ -53,6 +54,17 @@ class Work:
         self.bar.describe("loading the model")
         return load(
             str(self.inputs.base.reference),
+            dtype=self.config.dtype,
+            device=self.config.device,
+            trust_remote_code=self.config.trust_remote_code,
+        )
+
+    @cached_property
+    def tuned(self) -> Loaded:
+        """The tuned model, for the oracle."""
+        self.bar.describe("loading the tuned model")
+        return load(
+            str(self.inputs.sources.tuned),
             dtype=self.config.dtype,
             device=self.config.device,
             trust_remote_code=self.config.trust_remote_code,
@@ -112,7 +124,62 @@ class Work:
             self.bar.describe(f"{unit.name} ({sft})")
             predicted += self._predicted(f"set{number}-{unit.name}", unit, sft)
             self.bar.advance()
-        return Found(sft, predicted)
+        if self._wanted("dictionary"):
+            predicted += self._dictionaries(number, sft)
+        if self.inputs.sae is None or not self._wanted("sts"):
+            return Found(sft, predicted)
+        tables = self._sts(number, sft)
+        predicted += from_frame(tables.pop("predicted"))
+        tables |= self._beside(number, sft, tables["shifted"])
+        kept = ("shifted", "overlap", "strongest", "ablation")
+        return Found(sft, predicted, {name: tables[name] for name in kept if name in tables})
+
+    def _sts(self, number: int, sft: str) -> Tables:
+        """Find the latents that the set shifts, and score the domains by them."""
+
+        def compute() -> Tables:
+            asked = Asked(
+                shift=self.config.shift,
+                latents=self.config.latents,
+                tuned=self.tuned if self.config.shift == "sft" else None,
+                rollouts=self.inputs.rollouts,
+            )
+            said = sts(self.setting(sft, model=True), self.reader.sae, asked, tick=self._tick(sft))
+            return {
+                "predicted": to_frame(said.predicted),
+                "shifted": self._labelled(said.shifted),
+                "overlap": said.overlap,
+                "findings": findings_frame(said.findings),
+            }
+
+        return dict(self.kept(f"set{number}-sts", compute))
+
+    def _dictionaries(self, number: int, sft: str) -> list[Predicted]:
+        """Score the domains with other dictionaries in the SAE's place."""
+
+        def compute() -> Tables:
+            setting, latents = self.setting(sft, model=True), self.config.latents
+            sae, tick = self.inputs.sae, self._tick(sft)
+            try:
+                said = dictionaries(setting, sae=sae, latents=latents, tick=tick)
+            except DataError as short:  # other predictors have no need of demonstrations
+                lack = Finding(
+                    "no_dictionaries", f"no scores of other dictionaries: {short.problem}"
+                )
+                return {"predicted": to_frame([]), "findings": findings_frame([lack])}
+            return {"predicted": to_frame(said)}
+
+        return from_frame(self.kept(f"set{number}-dictionaries", compute)["predicted"])
+
+    def _tick(self, sft: str) -> Callable[[str], None]:
+        return lambda words: self.bar.describe(f"{words} ({sft})")
+
+    def _labelled(self, shifted: pl.DataFrame) -> pl.DataFrame:
+        labels = self.inputs.labels
+        if not labels:
+            return shifted
+        words = [labels.get(latent) for latent in shifted["latent"]]
+        return shifted.with_columns(pl.Series("label", words, dtype=pl.String))
 
     def replayed(self, texts: Sequence[Text]) -> list[str]:
         """Give what the base model says to the prompts of a mixture."""
