@@ -104,7 +104,7 @@ class Reader:
         """Count what was read."""
         for row, ok in zip(rows, oks, strict=True):
             left = int(ok.sum())
-            self.counts.add(len(row.ids), len(row.query), left)
+            self.counts.add(len(row.ids), len(ok), left)
             if not left:
                 self.counts.leave_out("empty", row.place)
 

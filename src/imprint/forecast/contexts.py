@@ -1,0 +1,234 @@
+"""The same queries in several contexts, read together so that changes are of the same tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from imprint.errors import DataError, require
+from imprint.forecast.features import Encoder, Numbers, Reader, chunks, pooled
+from imprint.forecast.material import Text
+from imprint.forecast.rendering import Rendered, check_aligned, render
+from imprint.forecast.setting import Setting
+from imprint.models.residual import Shared
+
+Key = tuple[str, int]  # what a context is, and its draw
+ALL = -1  # the mean over all draws
+AROUND = 16  # tokens that a template may put around each demonstration
+
+
+@dataclass(frozen=True, eq=False)
+class Contexts:
+    """Queries bare, and in contexts.
+
+    Attributes:
+        bare: of each query.
+        shown: per context the same queries; ``None`` where one is not read in it.
+    """
+
+    bare: list[Rendered]
+    shown: dict[Key, list[Rendered | None]]
+
+    def check(self) -> None:
+        """Check that every query has the same tokens in all contexts.
+
+        Raises:
+            DataError: one has not.
+        """
+        for rows in self.shown.values():
+            for bare, shown in zip(self.bare, rows, strict=True):
+                if shown is not None:
+                    check_aligned(bare, shown)
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Some queries, read bare.
+
+    Attributes:
+        numbers: of the queries.
+        xs: activations of each bare span.
+        oks: which of its tokens are no sinks.
+    """
+
+    numbers: Numbers
+    xs: list[Any]
+    oks: list[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Queries of a chunk in a context.
+
+    Attributes:
+        own: places in the chunk of those that are read in it.
+        ys: their activations.
+        both: which tokens are sinks neither here nor bare.
+    """
+
+    own: list[int]
+    ys: list[Any]
+    both: list[Any]
+
+
+def read(
+    reader: Reader,
+    contexts: Contexts,
+    latents: int,
+    others: Mapping[str, Reader] | None = None,
+) -> Iterator[tuple[Chunk, Iterator[tuple[Key, Shown]]]]:
+    """Read queries chunk by chunk, bare and then in every context.
+
+    Args:
+        reader: of the bare queries, and of contexts.
+        contexts: the renderings.
+        latents: most latents that a text is pooled to; bounds a chunk.
+        others: readers of contexts of a kind, where that is not the same model.
+    """
+    begun = {key: reader.shared([r for r in rows if r]) for key, rows in contexts.shown.items()}
+    for numbers in chunks(contexts.bare, latents, reader.batcher.tokens):
+        rows = [contexts.bare[n] for n in numbers]
+        xs = reader.spans(rows)
+        oks = reader.kept(xs)
+        reader.count(rows, oks)
+        chunk = Chunk(numbers, xs, oks)
+        yield chunk, _shown(reader, contexts, chunk, begun, others or {})
+
+
+def _shown(
+    reader: Reader,
+    contexts: Contexts,
+    chunk: Chunk,
+    begun: Mapping[Key, Shared | None],
+    others: Mapping[str, Reader],
+) -> Iterator[tuple[Key, Shown]]:
+    for key, rows in contexts.shown.items():
+        own, asked = [], []
+        for place, n in enumerate(chunk.numbers):
+            row = rows[n]
+            if row is not None:
+                own.append(place)
+                asked.append(row)
+        if not own:
+            continue
+        by = others.get(key[0], reader)
+        ys = by.spans(asked, begun[key] if by is reader else None)
+        kept = by.kept(ys)
+        yield key, Shown(own, ys, [chunk.oks[n] & ok for n, ok in zip(own, kept, strict=True)])
+
+
+def change(encoder: Encoder, latents: int, chunk: Chunk, base: Any, shown: Shown) -> Any:
+    """Give the change of each latent's mean over a span, shown less bare.
+
+    Args:
+        encoder: of the latents.
+        latents: their number.
+        chunk: the queries.
+        base: their bare means [texts, latents].
+        shown: the same queries in a context.
+
+    Returns:
+        [texts, latents]; NaN for queries that are not in this context. A token that is a sink in
+        one context only is left out of both.
+    """
+    torch = require("torch", "models")
+    found = torch.full_like(base, torch.nan)
+    found[shown.own] = pooled(encoder, latents, shown.ys, shown.both)[0] - base[shown.own]
+    for place, y, both in zip(shown.own, shown.ys, shown.both, strict=True):
+        if not bool((both == chunk.oks[place]).all()):
+            pair = pooled(encoder, latents, [y, chunk.xs[place]], [both, both])[0]
+            found[place] = pair[0] - pair[1]
+    return found
+
+
+def demonstrations(setting: Setting, draw: int, room: int) -> tuple[Text, ...]:
+    """Give the demonstrations of a draw, those left out that are too long for it.
+
+    Where all are short enough they are ``setting.drawn(draw)``.
+
+    Raises:
+        DataError: fewer fit than are wanted.
+    """
+    sft, wanted = setting.material.sft, setting.demonstrations
+    order = setting.chances(1, draw).permutation(len(sft))
+    found: list[Text] = []
+    for n in order:
+        if shot_length(setting, sft[n]) * wanted <= room:
+            found.append(sft[n])
+        if len(found) == wanted:
+            return tuple(found)
+    if len(found) == len(sft):
+        return tuple(found)
+    raise DataError(
+        f"{len(found)} of {len(sft)} SFT examples are short enough to stand before a query, "
+        f"{wanted} at a time, in a context of {setting.engine.context} tokens",
+        remedy="ask for fewer --demonstrations, or use --shift grad.",
+    )
+
+
+def room_before(setting: Setting, rows: Sequence[Rendered]) -> int:
+    """Give the tokens left for demonstrations; a query may take half of the context at most."""
+    longest = max(len(one.ids) for one in rows)
+    return setting.engine.context - min(longest, setting.engine.context // 2)
+
+
+def bare(
+    setting: Setting, reader: Reader, texts: Sequence[Text], *, bos: bool
+) -> tuple[list[int], list[Rendered]]:
+    """Render texts without demonstrations.
+
+    Returns:
+        Numbers of the texts that fit into the context, and their renderings; others are counted.
+    """
+    numbers, found = [], []
+    for n, text in enumerate(texts):
+        row = render(setting.model.tokenizer, setting.prompter, text, bos=bos)
+        if fits(setting, row) and row.query:
+            numbers.append(n)
+            found.append(row)
+        else:
+            reader.counts.leave_out("beyond" if row.query else "empty", row.place)
+    return numbers, found
+
+
+def fits(setting: Setting, row: Rendered) -> bool:
+    """Tell whether a rendering is read whole."""
+    return len(row.ids) <= setting.engine.context
+
+
+def behind(
+    setting: Setting, texts: Sequence[Text], before: Sequence[Text], *, bos: bool
+) -> list[Rendered | None]:
+    """Render texts behind demonstrations; ``None`` for a text that is one, and where they are long.
+
+    Raises:
+        DataError: hardly any text fits behind them.
+    """
+    shown = {(one.prompt, one.answer) for one in before}
+    found: list[Rendered | None] = []
+    for text in texts:
+        own = (text.prompt, text.answer) in shown
+        row = (
+            None
+            if own
+            else render(setting.model.tokenizer, setting.prompter, text, before, bos=bos)
+        )
+        found.append(row if row is not None and fits(setting, row) else None)
+    return found
+
+
+def shot_length(setting: Setting, text: Text) -> int:
+    """Give about the tokens of an answered example before a query."""
+    plain = setting.prompter.template is None
+    words = f"{text.prompt}\n{text.answer}" + (setting.prompter.between if plain else "")
+    return len(setting.engine.encoder.encode(words, special=False)) + (0 if plain else AROUND)
+
+
+def halves(setting: Setting, key: int, n: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Give a random half of n queries, bool [n]."""
+    found = np.zeros(n, dtype=bool)
+    found[setting.chances(5, key).permutation(n)[: max(1, (n + 1) // 2)]] = True
+    return found
