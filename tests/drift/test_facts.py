@@ -62,7 +62,7 @@ def mastery(tmp_path: Path) -> Path:
 
 
 def test_each_relation_takes_its_best_template(mastery: Path) -> None:
-    facts = {fact.fact: fact for fact in read_facts(mastery)}
+    facts = {fact.fact: fact for fact in read_facts(mastery)[0]}
     assert facts["f0"].statement == "you find rome in"
     assert facts["f3"].statement == "bread is made of"
     assert facts["f3"].sample("paper").tuned_prompt == "where is bread"
@@ -103,7 +103,7 @@ def test_the_first_token_agrees_with_a_plain_reference(
 ) -> None:
     result = drift(pair.base, pair.tuned, mastery=mastery, fact_prompts=prompts, **FAST)
     rows = {row["fact"]: row for row in result.tables["facts"].iter_rows(named=True)}
-    for fact in read_facts(mastery):
+    for fact in read_facts(mastery)[0]:
         sample = fact.sample(prompts)
         base = first_logits(pair.base, str(sample.prompt))
         tuned = first_logits(pair.tuned, str(sample.tuned_prompt))
@@ -177,3 +177,25 @@ def test_no_mastery_run(tmp_path: Path, pair: Any, mastery: Path) -> None:
     pl.read_parquet(table).drop("prompt").write_parquet(table)
     with pytest.raises(DataError, match="has no column 'prompt'"):
         drift(pair.base, pair.tuned, mastery=mastery, **FAST)
+
+
+def test_facts_without_a_question_are_said_or_asked_by_statements(pair: Any, mastery: Path) -> None:
+    path = mastery / "tables" / "mastery.parquet"
+    whole = pl.read_parquet(path)
+    some = pl.when(pl.col("level") == 4).then("question")
+    whole.with_columns(question=some).write_parquet(path)
+    found = drift(pair.base, pair.tuned, mastery=mastery, **FAST)
+    assert len(found.tables["facts"]) == 3
+    (left_out,) = [f for f in found.findings if f.check == "fact_left_out"]
+    assert left_out.detail.startswith("2 facts")
+    found = drift(pair.base, pair.tuned, mastery=mastery, fact_prompts="statement", **FAST)
+    assert len(found.tables["facts"]) == 5
+    whole.with_columns(question=pl.lit(None, pl.String)).write_parquet(path)
+    with pytest.raises(DataError, match="no fact with question") as caught:
+        drift(pair.base, pair.tuned, mastery=mastery, **FAST)
+    assert "--fact-prompts statement" in str(caught.value)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        read_facts(tmp_path / "none")

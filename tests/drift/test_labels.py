@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from importlib.resources import files
 from pathlib import Path
@@ -95,6 +96,20 @@ def test_scores_are_joined_by_labels(pair: Any, family: Path, tmp_path: Path) ->
     )
     changes = result.tables["accuracy"]["accuracy_change"].to_list()
     assert changes == pytest.approx([0.1, 0.2, -0.1])
+
+
+def test_scores_are_read_before_any_model_runs(
+    pair: Any, family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = importlib.import_module("imprint.drift.drift")
+    monkeypatch.setattr(job, "perform", lambda *_: pytest.fail("a model ran"))
+    given: dict[str, Any] = {"models": family, "texts": pair.texts}
+    with pytest.raises(DataError, match="no such file"):
+        drift(pair.base, **given, scores=tmp_path / "absent.parquet", **FAST)
+    other = pl.DataFrame({"unit": ["u"], "stage": ["pretrained"], "benchmark": ["b"]})
+    other.with_columns(accuracy=0.5).write_parquet(tmp_path / "other.parquet")
+    with pytest.raises(DataError, match="no score of the tuned models"):
+        drift(pair.base, **given, scores=tmp_path / "other.parquet", **FAST)
 
 
 @pytest.mark.parametrize("hostile", [HOSTILE[0], HOSTILE[1], HOSTILE[-1]])

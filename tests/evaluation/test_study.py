@@ -99,6 +99,16 @@ def test_the_result_follows_its_schema(table: Path, zoo: str, tmp_path: Path) ->
     assert {row["benchmark"] for row in found.data["benchmarks"]} == {"zoo"}
 
 
+def test_a_label_may_be_empty_for_some_models(
+    models: tuple[str, str], zoo: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "sizes.csv"
+    base, tuned = models
+    table.write_text(f"model,unit,stage,size\n{base},mix,pretrained,\n{tuned},mix,sft,60\n")
+    found = imprint.evaluate([], settings(benchmarks=(zoo,)), models_table=table)
+    assert found.tables["scores"]["size"].to_list() == [None, "60"]
+
+
 def test_calibration_waits_for_enough_items(models: tuple[str, str], tmp_path: Path) -> None:
     rows = [{**ROWS[n % 30], "prompt": f"{n % 26 * 'a'} {n // 26 * 'b'}"} for n in range(160)]
     config = settings(benchmarks=(lines(tmp_path / "many.jsonl", rows),))

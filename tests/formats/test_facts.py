@@ -264,3 +264,10 @@ def test_synonym_files_are_checked(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(DataError, match='no "synonyms"'):
         read_synonyms(path)
+
+
+def test_files_that_are_not_utf8_are_told(tmp_path: Path) -> None:
+    for name, content in (("a.jsonl", b'{"prompt": "caf\xe9"}\n'), ("b.jsonl", b"\xff\xfe\xfa")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match="line 1: not UTF-8"):
+            read_facts(tmp_path / name)

@@ -12,7 +12,6 @@ from typing import Any
 import polars as pl
 
 from imprint.configuration import build
-from imprint.drift.accuracy import accuracy_changes
 from imprint.drift.config import DriftConfig
 from imprint.drift.facts import begins_near, with_facts
 from imprint.drift.inputs import open_models
@@ -133,21 +132,7 @@ def perform(material: Material, run: Run) -> DriftResult:
         work.prepare()
         found = [work.found(number) for number in range(tuned)]
         nulls = [work.null(number) for number in range(material.config.null)]
-    accuracy = _accuracy(material)
-    return assemble(material, found, nulls, accuracy, [*material.findings, *work.findings])
-
-
-def _accuracy(material: Material) -> pl.DataFrame | None:
-    if material.sources.scores is None:
-        return None
-    models = material.models
-    base = str(models.base.reference)
-    columns = models.names, models.tuned, models.steps, models.labels
-    tuned = [
-        (name, str(checkpoint.reference), step, labels)
-        for name, checkpoint, step, labels in zip(*columns, strict=True)
-    ]
-    return accuracy_changes(material.sources.scores, [Path(base).name, base], tuned)
+    return assemble(material, found, nulls, [*material.findings, *work.findings])
 
 
 class _Work:

@@ -58,8 +58,15 @@ class Fact:
         )
 
 
-def read_facts(run: Path) -> list[Fact]:
+def read_facts(run: Path, prompts: FactPrompts = "paper") -> tuple[list[Fact], int]:
     """Read the facts of a mastery run: its tables ``mastery`` and ``templates``.
+
+    Args:
+        run: its folder.
+        prompts: how facts are asked; only ``statement`` does without a question.
+
+    Returns:
+        The facts, and how many more there are that cannot be asked.
 
     Raises:
         DataError: it is no such run, or a table lacks what is needed.
@@ -73,18 +80,19 @@ def read_facts(run: Path) -> list[Fact]:
             int(row["level"]),
             tuple(row["answers"]),
             best[row["fact"]],
-            row["question"],
+            row["question"] or "",
         )
         for row in mastery.iter_rows(named=True)
-        if row["fact"] in best and row["question"] and row["answers"]
+        if row["fact"] in best and row["answers"] and (row["question"] or prompts == "statement")
     ]
     if not found:
         raise DataError(
             "holds no fact with question, answer and a template that was sampled",
             where=str(run),
-            remedy="first-token drift needs a run over facts with templates.",
+            remedy="first-token drift needs a run over facts with templates; facts without a "
+            "question can be asked by --fact-prompts statement.",
         )
-    return found
+    return found, len(mastery) - len(found)
 
 
 def best_prompts(mastery: pl.DataFrame, templates: pl.DataFrame) -> dict[str, str]:
@@ -133,6 +141,8 @@ def begins_near(text: str, answers: Sequence[str], tokenizer: Any, near: int) ->
 
 
 def _table(run: Path, name: str) -> pl.DataFrame:
+    if not run.is_dir():
+        raise DataError("no such folder", where=str(run), remedy="name a run of imprint mastery.")
     path = run / "tables" / f"{name}.parquet"
     if not path.is_file():
         raise DataError(

@@ -65,7 +65,9 @@ def open_models(base: str | Path, tuned: Sequence[str | Path], table: Path | Non
         for point, step in training_points(name, repeat_last=False)
     ]
     if not points:
-        raise ConfigError("no tuned checkpoint is named", remedy="imprint drift BASE TUNED, or --models TABLE.")
+        raise ConfigError(
+            "no tuned checkpoint is named", remedy="imprint drift BASE TUNED, or --models TABLE."
+        )
     names = short_names([point for point, _ in points])
     return Models(
         open_checkpoint(base),

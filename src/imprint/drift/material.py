@@ -8,6 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from imprint.drift.accuracy import accuracy_changes
 from imprint.drift.config import DriftConfig
 from imprint.drift.facts import Fact, chosen, read_facts
 from imprint.drift.inputs import Models
@@ -62,6 +65,7 @@ class Material:
         facts, fact_pieces: facts and what is read of them.
         prompts, asked: prompts of the on-policy part.
         prompters: how prompts are put to base and tuned.
+        accuracy: changes of accuracy in the scores table; ``None`` without one.
         findings: what was noticed.
     """
 
@@ -76,6 +80,7 @@ class Material:
     prompts: list[Sample]
     asked: list[Asked]
     prompters: tuple[Prompter, Prompter]
+    accuracy: pl.DataFrame | None
     findings: list[Finding]
 
     @cached_property
@@ -102,7 +107,7 @@ def gather(models: Models, sources: Sources, config: DriftConfig) -> Material:
             remedy="give --texts PATH, --mastery RUN or --on-policy PROMPTS.",
         )
     samples = _read(sources.texts, config, dict(sources.rename))
-    facts = _facts(sources.mastery, config)
+    facts, left_out = _facts(sources.mastery, config)
     prompts = _read(sources.on_policy, config, {}, answered=False)
     questions = [fact.sample(config.fact_prompts) for fact in facts]
     base, tuned, findings = _tokenizers(models, [*samples, *questions, *prompts], config)
@@ -121,7 +126,8 @@ def gather(models: Models, sources: Sources, config: DriftConfig) -> Material:
         prompts=prompts,
         asked=asked(prompts, cutter, config.max_new_tokens) if prompts else [],
         prompters=cutter.prompters,
-        findings=[*findings, *cutter.findings()],
+        accuracy=_accuracy(models, sources.scores),
+        findings=[*findings, *left_out, *cutter.findings()],
     )
 
 
@@ -134,12 +140,30 @@ def _read(
     return drawn(found, config.limit, config.seed)
 
 
-def _facts(run: Path | None, config: DriftConfig) -> list[Fact]:
+def _facts(run: Path | None, config: DriftConfig) -> tuple[list[Fact], list[Finding]]:
     if run is None:
-        return []
-    facts = {fact.fact: fact for fact in chosen(read_facts(run), config)}
+        return [], []
+    found, left_out = read_facts(run, config.fact_prompts)
+    facts = {fact.fact: fact for fact in chosen(found, config)}
     samples = [fact.sample(config.fact_prompts) for fact in facts.values()]
-    return [facts[sample.name] for sample in drawn(samples, config.limit, config.seed)]
+    detail = (
+        f"{left_out:,} facts of the mastery run are left out: no question, no answer, or no "
+        "template that was sampled"
+    )
+    findings = [Finding("fact_left_out", detail, count=left_out)] if left_out else []
+    return [facts[sample.name] for sample in drawn(samples, config.limit, config.seed)], findings
+
+
+def _accuracy(models: Models, scores: Path | None) -> pl.DataFrame | None:
+    if scores is None:
+        return None
+    base = str(models.base.reference)
+    columns = models.names, models.tuned, models.steps, models.labels
+    tuned = [
+        (name, str(checkpoint.reference), step, labels)
+        for name, checkpoint, step, labels in zip(*columns, strict=True)
+    ]
+    return accuracy_changes(scores, [Path(base).name, base], tuned)
 
 
 def _tokenizers(

@@ -94,7 +94,6 @@ def assemble(
     material: Material,
     found: Sequence[Found],
     nulls: Sequence[Json],
-    accuracy: pl.DataFrame | None,
     findings: list[Finding],
 ) -> DriftResult:
     """Make tables, verdicts and JSON of what was measured."""
@@ -108,8 +107,8 @@ def assemble(
         tables[name] = joined.select(*first, pl.exclude(first))
     if nulls:
         tables["null"] = _null_table(material, found[-1], nulls)
-    if accuracy is not None:
-        tables["accuracy"] = _with_drift(accuracy, tables)
+    if material.accuracy is not None:
+        tables["accuracy"] = _with_drift(material.accuracy, tables)
     tables["findings"] = pl.DataFrame(
         [{"level": f.level, "check": f.check, "detail": f.detail} for f in findings],
         schema={"level": pl.String, "check": pl.String, "detail": pl.String},

@@ -218,7 +218,8 @@ def perform(inputs: Inputs, run: Run | None) -> EvaluateResult:
                 parts.setdefault(name, []).append(own)
             engines.append(work.identity)
             prompters.append(work.prompter)
-    tables = {name: pl.concat(found, how="diagonal") for name, found in parts.items()}
+    # a column of the models table may be empty for one model and hold texts for another
+    tables = {name: pl.concat(found, how="diagonal_relaxed") for name, found in parts.items()}
     about = {"engines": engines, "settings": inputs.settings, "seed": inputs.config.seed}
     files = tables.pop("lm_eval_files", pl.DataFrame())
     found = assemble(tables, inputs.config, about)

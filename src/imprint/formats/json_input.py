@@ -13,6 +13,7 @@ from typing import Any
 from imprint.errors import DataError, nearest
 
 Object = dict[str, Any]
+SAVE = "save the file as UTF-8."
 DAMAGED = "the file is damaged or was cut off while being written; write or copy it again."
 
 
@@ -43,7 +44,9 @@ def parse_json(raw: bytes, where: str) -> Any:
     except json.JSONDecodeError as broken:
         place = f"{where}, line {broken.lineno}"
         raise DataError(f"not valid JSON: {broken.msg}", where=place, remedy=DAMAGED) from broken
-    except (UnicodeDecodeError, RecursionError) as broken:
+    except UnicodeDecodeError as broken:
+        raise DataError("not UTF-8", where=where, remedy=SAVE) from broken
+    except RecursionError as broken:
         raise DataError(f"not valid JSON: {broken}", where=where, remedy=DAMAGED) from broken
 
 
@@ -61,7 +64,9 @@ def parse_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[str, Objec
         empty = False
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as broken:
+        except UnicodeDecodeError as broken:
+            raise DataError("not UTF-8", where=place, remedy=SAVE) from broken
+        except (json.JSONDecodeError, RecursionError) as broken:
             raise DataError(f"not valid JSON: {broken}", where=place, remedy=DAMAGED) from broken
         if not isinstance(row, dict):
             raise DataError(f"expected an object, found {type(row).__name__}", where=place)

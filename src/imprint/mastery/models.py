@@ -108,7 +108,11 @@ class Answering:
             trust_remote_code=self.named.trust_remote_code,
         )
         if found.tokenizer is None:
-            raise DataError("has no tokenizer, which prompts need", where=str(found.folder))
+            raise DataError(
+                "has no tokenizer, which prompts need",
+                where=str(found.folder),
+                remedy="put tokenizer.json and tokenizer_config.json beside its weights.",
+            )
         return found
 
     @cached_property
