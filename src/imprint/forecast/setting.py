@@ -60,7 +60,9 @@ class Setting:
     @cached_property
     def engine(self) -> LocalEngine:
         """The model as an engine, which remembers what it found about memory."""
-        return LocalEngine(self.model)
+        engine = LocalEngine(self.model)
+        engine.scorer.batcher = self.batcher
+        return engine
 
     @property
     def texts(self) -> tuple[Text, ...]:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imprint.errors import ConfigError
+from imprint.errors import CheckpointError, ConfigError
 from imprint.forecast.material import Material, Text
 from imprint.forecast.predictors import PREDICTORS
 from imprint.forecast.predictors.gradient import STEP, gradient
 from imprint.forecast.predictors.likelihood import icl_gain, likelihood
-from imprint.forecast.predictors.pooled import pooled
+from imprint.forecast.predictors.pooled import _without_sinks, pooled
 from imprint.forecast.predictors.similarity import cosines, overlap, similarity
 from imprint.forecast.predictors.step import in_float32, loss_gradient, moved
 from imprint.forecast.setting import Setting
@@ -281,3 +281,19 @@ def test_every_predictor_gives_a_value_per_text_and_its_family(setting: Setting)
             assert said.name not in names
             names.add(said.name)
     assert "digit_share" in names
+
+
+def test_tokens_of_outlying_norm_are_left_out() -> None:
+    states = torch.ones(9, 4)
+    states[5] *= 300
+    assert len(_without_sinks(states)) == 8
+    assert len(_without_sinks(states[:1])) == 1
+
+
+@pytest.mark.parametrize("work", [likelihood, similarity, gradient])
+def test_nan_in_weights_is_refused(tmp_path: Path, work) -> None:
+    loaded = load(tiny(tmp_path), device="cpu")
+    with torch.no_grad():
+        loaded.model.model.layers[0].mlp.up_proj.weight[0, 0] = torch.nan
+    with pytest.raises(CheckpointError, match="gives NaN"):
+        work(Setting(Material(SFT, TEXTS), loaded))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from imprint.errors import DataError
+from imprint.errors import CheckpointError, DataError
 from imprint.forecast.material import Text
 from imprint.forecast.predicted import Floats
 from imprint.forecast.setting import Setting
@@ -38,11 +38,31 @@ def per_token(setting: Setting, requests: Sequence[Request | None]) -> Floats:
     """Give the mean log-probability of each request's targets, nats per token, [N]; NaN for none.
 
     Beginnings that requests share, such as demonstrations, are read once.
+
+    Raises:
+        CheckpointError: the model gives no numbers.
     """
+    asked = [n for n, one in enumerate(requests) if one is not None]
     known = [one for one in requests if one is not None]
-    found = iter(setting.engine.scorer.score(known))
-    means = (np.nan if one is None else next(found).logprob / len(one.targets) for one in requests)
-    return np.fromiter(means, np.float64, len(requests))
+    found = np.full(len(requests), np.nan)
+    scored = setting.engine.scorer.score(known)
+    found[asked] = [s.logprob / len(one.targets) for s, one in zip(scored, known, strict=True)]
+    refuse_nan(setting, found[asked])
+    return found
+
+
+def refuse_nan(setting: Setting, values: Floats) -> None:
+    """Refuse a model whose numbers are none.
+
+    Raises:
+        CheckpointError: a value is NaN.
+    """
+    if np.isnan(values).any():
+        raise CheckpointError(
+            f"the model gives NaN for {int(np.isnan(values).sum()):,} of {values.size:,} values",
+            where=str(setting.model.folder),
+            remedy="its weights hold NaN, or --dtype is too narrow for them: try --dtype fp32.",
+        )
 
 
 def missing(values: Floats) -> str:

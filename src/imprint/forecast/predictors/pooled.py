@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +12,11 @@ import numpy.typing as npt
 from imprint.errors import ConfigError, require
 from imprint.forecast.material import Text
 from imprint.forecast.predicted import Floats
+from imprint.forecast.predictors.gold import refuse_nan
 from imprint.forecast.setting import Setting
 from imprint.models.hidden import layer_states
 
+SINK = 10.0  # times the median norm
 Pooled = tuple[Floats, Floats, Floats]
 
 
@@ -41,11 +44,13 @@ class States:
 def pooled(setting: Setting, texts: Sequence[Text]) -> States:
     """Read texts, each the prompt and its answer where there is one, and pool their states.
 
-    The start of text and what fills up a batch are left out; a text longer than the context is read
+    The start of text, what fills up a batch, and tokens whose norm is more than ten times the
+    text's median are left out; a text longer than the context is read
     to its end. No chat template is put around: it would be the same in all texts.
 
     Raises:
-        ConfigError: the model has no such layer.
+        CheckpointError: the model gives no numbers.
+        ConfigError: it has no such layer.
     """
     block = _block(setting)
     encoder = setting.engine.encoder
@@ -76,9 +81,17 @@ def _batch(setting: Setting, batch: list[list[int]], block: int) -> list[Pooled]
     found = []
     for states in layer_states(setting.model, batch):
         # a text of no token of its own leaves the start of text alone
-        own = states[:, min(1, states.shape[1] - 1) :].to(torch.float32)
-        weights = torch.arange(1, own.shape[1] + 1, device=own.device, dtype=torch.float32)
-        late = (own[-1] * (weights / weights.sum())[:, None]).sum(0)
-        sides = (own[block + 1].mean(0), own[-1].mean(0), late)
+        own = states[:, min(1, states.shape[1] - 1) :]
+        middle, last = (_without_sinks(own[at].float()) for at in (block + 1, -1))
+        weights = torch.arange(1, len(last) + 1, device=own.device, dtype=torch.float32)
+        late = (last * (weights / weights.sum())[:, None]).sum(0)
+        sides = (middle.mean(0), last.mean(0), late)
         found.append(tuple(side.double().cpu().numpy() for side in sides))
+    refuse_nan(setting, np.concatenate([side for one in found for side in one]))
     return found
+
+
+def _without_sinks(states: Any) -> Any:
+    """Leave out tokens of an outlying norm, which a mean would be all about."""
+    norms = states.norm(dim=-1)
+    return states[~(norms > SINK * norms.median())]
