@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from imprint.errors import DataError
+from imprint.forecast import features
+from imprint.forecast.contexts import bare
 from imprint.forecast.domains import score_domains
-from imprint.forecast.inputs import Inputs
 from imprint.forecast.material import Text
 from imprint.forecast.predicted import Floats, Predicted
 from imprint.forecast.predictors.gold import answer_request, per_token
-from imprint.forecast.rendering import Rendered, render
+from imprint.forecast.rendering import Rendered
 from imprint.forecast.setting import Setting
-from imprint.forecast.spans import kept, median_norm
 from imprint.forecast.statistics import matched
-from imprint.models import Loaded
-from imprint.models.residual import activations, refuse_nan
-from imprint.saes import Fit, FitMeter, Sae
+from imprint.saes import Fit, Sae
 from imprint.saes.ablation import ablated, place_of
 from imprint.stats import percentile_interval
 
@@ -41,125 +39,91 @@ STRONGEST = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Reader:
-    """Reads texts at the place that an SAE reads.
-
-    Attributes:
-        loaded: the model.
-        sae: on the model's device.
-        inputs: how prompts are put.
-    """
-
-    loaded: Loaded
-    sae: Sae
-    inputs: Inputs
-
-    def rendered(self, text: Text) -> Rendered:
-        """Give the tokens of a prompt as the model is asked it."""
-        bos = self.sae.prepends_bos is not False
-        return render(self.inputs.tokenizer, self.inputs.prompter, text, bos=bos)
-
-    def read(self, texts: Sequence[Text]) -> list[tuple[list[int], Any]]:
-        """Give the tokens of the prompts' own words, and their activations [tokens, d].
-
-        Prompts that do not fit into the context have none.
-
-        Raises:
-            CheckpointError: activations are not finite.
-        """
-        where = place_of(self.loaded, self.sae.hook)
-        rows = [self.rendered(text) for text in texts]
-        fits = [row for row in rows if len(row.ids) <= self.inputs.context]
-        states = activations(self.loaded, where, [row.ids for row in fits]) if fits else []
-        known = dict(zip(map(id, fits), states, strict=True))
-        found: list[tuple[list[int], Any]] = []
-        for row in rows:
-            held = known.get(id(row))
-            if held is None:
-                found.append(([], None))
-                continue
-            refuse_nan(held, where, self.loaded)
-            found.append((list(row.content), held[row.query.start : row.query.stop]))
-        return found
-
-
-def measure_fit(reader: Reader, seed: int) -> Fit:
+def measure_fit(setting: Setting, sae: Sae) -> Fit:
     """Measure the SAE's fit on texts of all domains, drawn at random.
-
-    Tokens of unusual norm are left out, as everywhere.
 
     Raises:
         CheckpointError: the model's activations have another width, or are not finite.
         DataError: no token is left to judge it on.
     """
-    meter, tokens, median = FitMeter(reader.sae), 0, 0.0
-    texts = list(reader.inputs.texts)
-    random.Random(f"{seed} fit").shuffle(texts)  # noqa: S311
-    for at in range(0, len(texts), BATCH):
-        read = [states for ids, states in reader.read(texts[at : at + BATCH]) if ids]
-        median = median or median_norm(read)
-        for states in read:
-            counted = states[kept(states, median)]
-            if len(counted):
-                meter.add(counted)
-            tokens += len(counted)
+    texts, kept, tokens = setting.texts, [], 0
+    reader, rows = _opened(setting, sae, texts)
+    for n in setting.chances(11).permutation(len(rows)):
+        kept.append(rows[n][1])
+        tokens += len(rows[n][1].query)
         if tokens >= FIT_TOKENS:
             break
-    return meter.fit()
+    return features.measure_fit(reader, sae, kept)
 
 
-def strongest(reader: Reader, latents: Sequence[int], sft: Sequence[Text]) -> pl.DataFrame:
+def strongest(setting: Setting, sae: Sae, latents: Sequence[int]) -> pl.DataFrame:
     """List for each latent the texts in which it fires most, of the SFT set and of the domains."""
     chosen = list(latents[:SHOWN])
-    texts = [*sft, *reader.inputs.texts]
-    columns = reader.sae.only(chosen)
-    best: dict[int, list[tuple[float, int, int]]] = {latent: [] for latent in chosen}
-    tokens: dict[int, list[int]] = {}
-    for at in range(0, len(texts), BATCH):
-        for n, (ids, states) in enumerate(reader.read(texts[at : at + BATCH]), at):
-            if not ids:
-                continue
-            values, places = columns.encode(states).max(dim=0)
-            for latent, value, place in zip(chosen, values.tolist(), places.tolist(), strict=True):
-                if value > 0:
-                    best[latent] = sorted([*best[latent], (-value, n, place)])[:TEXTS]
-            tokens[n] = ids
-    rows = [
-        _row(reader, latent, rank, texts[n], tokens[n], place, -value, of_sft=n < len(sft))
-        for latent, found in best.items()
-        for rank, (value, n, place) in enumerate(found, 1)
-    ]
-    return pl.DataFrame(rows, schema=STRONGEST)
+    columns, best = sae.only(chosen), _Best({latent: [] for latent in chosen})
+    texts = [*setting.sample, *setting.texts]
+    reader, rows = _opened(setting, sae, texts)
+    for at in range(0, len(rows), BATCH):
+        part = rows[at : at + BATCH]
+        xs = reader.spans([row for _, row in part])
+        for (n, row), x, ok in zip(part, xs, reader.kept(xs), strict=True):
+            if bool(ok.any()):
+                values = columns.encode(x).masked_fill(~ok[:, None], 0.0)
+                best.add(chosen, n, row, values)
+    return best.table(setting, texts)
 
 
-def _row(
-    reader: Reader,
-    latent: int,
-    rank: int,
-    text: Text,
-    ids: list[int],
-    place: int,
-    value: float,
-    *,
-    of_sft: bool,
-) -> dict[str, Any]:
-    decode = reader.inputs.tokenizer.decode
+@dataclass(eq=False)
+class _Best:
+    """The strongest texts of each latent: (−activation, text, place of the token)."""
+
+    found: dict[int, list[tuple[float, int, int]]]
+    rows: dict[int, Rendered] = field(default_factory=dict)
+
+    def add(self, chosen: Sequence[int], n: int, row: Rendered, values: Any) -> None:
+        """Count a text's latents [tokens, chosen]."""
+        self.rows[n] = row
+        most, places = values.max(dim=0)
+        for latent, value, place in zip(chosen, most.tolist(), places.tolist(), strict=True):
+            if value > 0:
+                self.found[latent] = sorted([*self.found[latent], (-value, n, place)])[:TEXTS]
+
+    def table(self, setting: Setting, texts: Sequence[Text]) -> pl.DataFrame:
+        """Table ``strongest``."""
+        known = len(setting.sample)
+        rows = []
+        for latent, found in self.found.items():
+            for rank, (value, n, place) in enumerate(found, 1):
+                group = f"SFT: {texts[n].group}" if n < known else texts[n].group
+                about = {"latent": latent, "place": rank, "activation": -value, "group": group}
+                ids = list(self.rows[n].content)
+                rows.append({**about, "text": texts[n].name, **_excerpt(setting, ids, place)})
+        return pl.DataFrame(rows, schema=STRONGEST)
+
+
+def _opened(
+    setting: Setting, sae: Sae, texts: Sequence[Text]
+) -> tuple[features.Reader, list[tuple[int, Rendered]]]:
+    """Give a reader at the SAE's place, and the texts that fit, each with its number."""
+    reader = features.Reader(setting.model, place_of(setting.model, sae.hook), setting.batcher)
+    numbers, rows = bare(setting, reader, texts, bos=sae.prepends_bos is not False)
+    if not rows:
+        raise DataError("no text fits into the model's context")
+    reader.calibrate(rows, setting.chances(10))
+    return reader, list(zip(numbers, rows, strict=True))
+
+
+def _excerpt(setting: Setting, ids: list[int], place: int) -> dict[str, str]:
+    decode = setting.model.tokenizer.decode
     before, token = decode(ids[:place]), decode([ids[place]])
     return {
-        "latent": latent,
-        "place": rank,
-        "activation": value,
         "token": token,
-        "group": f"SFT: {text.group}" if of_sft else text.group,
-        "text": text.name,
         "excerpt": f"{before[-AROUND:]}⟦{token}⟧{decode(ids[place + 1 :])[:AROUND]}",
     }
 
 
 def ablation(
-    reader: Reader,
     setting: Setting,
+    sae: Sae,
     latents: Sequence[int],
     rates: Floats,
     *,
@@ -169,8 +133,8 @@ def ablation(
     """Measure the loss on gold answers with latents zeroed, beside random ones of like density.
 
     Args:
-        reader: model and SAE.
         setting: the texts, and how they are scored.
+        sae: the SAE, on the model's device.
         latents: which are zeroed.
         rates: share of tokens on which each latent of the SAE fires, [L].
         resamples: bootstrap draws over texts.
@@ -185,7 +149,7 @@ def ablation(
     requests = [answer_request(setting, text) for text in setting.texts]
     losses = [-per_token(setting, requests)]
     for zeroed in (latents, like.tolist()):
-        with ablated(reader.loaded, reader.sae, zeroed):
+        with ablated(setting.model, sae, zeroed):
             losses.append(-per_token(setting, requests))
     changes = [losses[1] - losses[0], losses[2] - losses[0]]
     columns = [losses[0], *changes, changes[0] - changes[1]]

@@ -66,10 +66,9 @@ def _forecast(rows: pl.DataFrame, name: str, choice: Choice, top: int) -> str:
     if len(sure) == 0:
         listed = _listed(first["domain"].to_list())
         return f"{by} may change {listed} most {of}, but no more than under the null."
-    words = f"{by} will most change {_listed(sure['domain'].to_list())} {of}"
-    if len(sure) < top:
-        words += f"; the rest of the first {top} cannot be told"
-    return words + "."
+    place = "first" if top == 1 else f"among the first {top}"
+    words = f"{by} puts {_listed(sure['domain'].to_list())} {place} {of} to change"
+    return f"{words}; the rest of the {top} cannot be told." if len(sure) < top else f"{words}."
 
 
 def _directions(rows: pl.DataFrame) -> Iterator[str]:

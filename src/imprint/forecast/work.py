@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cached_property
 
 import polars as pl
@@ -13,7 +12,7 @@ from imprint.findings import Finding
 from imprint.forecast.config import ForecastConfig
 from imprint.forecast.inputs import Inputs
 from imprint.forecast.kept import findings_frame, findings_from, from_frame, to_frame
-from imprint.forecast.latents import Reader, ablation, measure_fit, strongest
+from imprint.forecast.latents import ablation, measure_fit, strongest
 from imprint.forecast.material import Text
 from imprint.forecast.predicted import Floats, Predicted
 from imprint.forecast.predictors import PREDICTORS, Predictor
@@ -25,7 +24,7 @@ from imprint.models import Loaded, LocalEngine, load
 from imprint.models.batching import Batcher
 from imprint.progress import Bar
 from imprint.runs import Run, Tables
-from imprint.saes import gate
+from imprint.saes import Fit, Sae, gate
 
 
 class Work:
@@ -78,22 +77,19 @@ class Work:
         return batcher
 
     @cached_property
-    def reader(self) -> Reader:
-        """Reads texts at the place of the SAE.
+    def sae(self) -> Sae:
+        """The SAE on the model's device, the scale of its input decided.
 
         Raises:
-            ConfigError: there is no SAE.
+            ConfigError: there is none.
         """
-        reader = self._reader()
-        if reader.sae.norm == "average":  # the scale of its input is decided by the better fit
-            reader = replace(reader, sae=measure_fit(reader, self.config.seed).sae)
-        return reader
-
-    def _reader(self) -> Reader:
-        sae = self.inputs.sae
-        if sae is None:
+        if self.inputs.sae is None:
             raise ConfigError("this needs an SAE", remedy="give --sae SAE.")
-        return Reader(self.loaded, sae.to(self.loaded.device), self.inputs)
+        sae = self.inputs.sae.to(self.loaded.device)
+        return self._measured(sae).sae if sae.norm == "average" else sae
+
+    def _measured(self, sae: Sae) -> Fit:
+        return measure_fit(self.setting(next(iter(self.inputs.sets)), model=True), sae)
 
     def fit(self) -> pl.DataFrame | None:
         """Measure the fit of the SAE on the domains; nothing runs where it is bad.
@@ -107,7 +103,7 @@ class Work:
 
         def compute() -> Tables:
             self.bar.describe("fit of the SAE")
-            fit = measure_fit(self._reader(), self.config.seed)
+            fit = self._measured(sae.to(self.loaded.device))
             findings = gate(fit, sae, self.config.accept_bad_fit)
             numbers = pl.DataFrame([fit.numbers()], infer_schema_length=None)
             rates = pl.DataFrame({"rate": fit.rates})
@@ -144,7 +140,7 @@ class Work:
                 tuned=self.tuned if self.config.shift == "sft" else None,
                 rollouts=self.inputs.rollouts,
             )
-            said = sts(self.setting(sft, model=True), self.reader.sae, asked, tick=self._tick(sft))
+            said = sts(self.setting(sft, model=True), self.sae, asked, tick=self._tick(sft))
             return {
                 "predicted": to_frame(said.predicted),
                 "shifted": self._labelled(said.shifted),
@@ -199,7 +195,7 @@ class Work:
             return {}
         found = self.kept(
             f"set{number}-strongest",
-            lambda: {"strongest": strongest(self.reader, latents, self.inputs.sets[sft])},
+            lambda: {"strongest": strongest(self.setting(sft, model=True), self.sae, latents)},
         )
         rates = self.rates
         if config.ablate and rates is not None:
@@ -207,8 +203,8 @@ class Work:
                 f"set{number}-ablation",
                 lambda: {
                     "ablation": ablation(
-                        self.reader,
                         self.setting(sft, model=True),
+                        self.sae,
                         latents[: config.ablate],
                         rates,
                         resamples=config.resamples,
