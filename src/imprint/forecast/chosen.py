@@ -134,7 +134,7 @@ def _like(chosen: Integers, quantity: Floats, chances: np.random.Generator) -> I
 def _rate(latents: Integers, sets: Sequence[Integers]) -> Floats:
     if not sets:
         return np.zeros(len(latents))
-    return np.mean([np.isin(latents, one) for one in sets], axis=0)
+    return np.asarray(np.mean([np.isin(latents, one) for one in sets], axis=0))
 
 
 def _agreement(sets: Sequence[Integers]) -> float | None:

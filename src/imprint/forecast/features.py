@@ -21,8 +21,6 @@ from imprint.forecast.statistics import Floats, Paired, paired
 from imprint.models.batching import Batcher
 from imprint.models.load import Loaded
 from imprint.models.residual import Shared, Site, activations, refuse_nan, share
-from imprint.saes import Sae
-from imprint.saes.fit import Fit, FitMeter
 
 VALUES = 1 << 22  # float32 values of a block of latents: 16 MB
 TYPICAL = 4096  # tokens that the median norm is taken from
@@ -233,18 +231,3 @@ class Activity:
         """Variance of each over tokens, [L]."""
         first, second = (self._sums[n].cpu().numpy() / max(1, self.tokens) for n in (1, 2))
         return np.asarray(np.maximum(second - first**2, 0.0))
-
-
-def measure_fit(reader: Reader, sae: Sae, rows: Sequence[Rendered]) -> Fit:
-    """Measure how well an SAE fits the kept tokens of query spans, each text a block.
-
-    Raises:
-        CheckpointError: it reads another width than the model has.
-        DataError: no token counts.
-    """
-    meter = FitMeter(sae.to(reader.loaded.device))
-    for numbers in chunks(rows, sae.latents, reader.batcher.tokens):
-        xs = reader.spans([rows[n] for n in numbers])
-        for x, ok in zip(xs, reader.kept(xs), strict=True):
-            meter.add(x[ok])
-    return meter.fit()

@@ -201,7 +201,7 @@ CONTROLS = {
 def _empty(texts: int, draws: int, latents: Integers) -> Means:
     def nan(*shape: int) -> Floats:
         # float32 is what latents are; sums over texts are taken in float64 later
-        return np.full(shape, np.nan, dtype=np.float32)  # type: ignore[return-value]
+        return np.full(shape, np.nan, dtype=np.float32)
 
     U = len(latents)
     return Means(latents, nan(texts, U), nan(texts, U), np.zeros(texts), nan(draws, texts, U))
