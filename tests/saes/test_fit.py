@@ -60,7 +60,7 @@ def test_nothing_or_nonsense(tmp_path: Path) -> None:
         FitMeter(sae).add(torch.full((3, WIDTH), float("nan")))
 
 
-@pytest.mark.parametrize("word", ["without", "with a"])
+@pytest.mark.parametrize("word", ["without", "with its"])
 def test_an_unknown_scale_is_decided_by_the_texts(word: str) -> None:
     """One that drops values below 3 wants x as it is, one that clips below -2 small values."""
     x = 7 * torch.randn(300, WIDTH, generator=torch.Generator().manual_seed(0))
@@ -74,6 +74,19 @@ def test_an_unknown_scale_is_decided_by_the_texts(word: str) -> None:
     assert fit.fvu == pytest.approx(fit_of(expected, x).fvu, rel=1e-4)
     assert f"read {word} " in fit.findings[0].detail
     assert fit.sae.norm == "none"
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_an_unsaid_centring_is_decided_by_the_texts(centred: bool) -> None:
+    """One is exact below 3, as centred activations are; the other above 2, as these are."""
+    x = torch.randn(300, WIDTH, generator=torch.Generator().manual_seed(0)) + 5
+    one, eye = torch.ones(WIDTH), torch.eye(WIDTH)
+    below = Sae(-eye, 3 * one, -eye, 3 * one, Relu(), norm="maybe_centre")
+    above = Sae(eye, -2 * one, eye, 2 * one, Relu(), norm="maybe_centre")
+    fit = fit_of(below if centred else above, *x.split(30))
+    assert fit.fvu < 0.05
+    assert fit.sae.norm == ("centre" if centred else "none")
+    assert ("less the mean" in fit.findings[0].detail.split(":")[0]) is centred
 
 
 def checks(found: list[Finding], level: str) -> set[str]:

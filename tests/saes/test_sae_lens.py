@@ -95,6 +95,7 @@ def test_before_version_6(tmp_path: Path) -> None:
     assert sae.hook == Hook(4, "resid_pre")
     assert sae.prepends_bos
     assert sae.promise.l0 == 3
+    assert sae.undecided  # whether GPT-2's weights were centred
 
 
 def test_a_scaling_factor_that_does_something_is_refused(tmp_path: Path) -> None:

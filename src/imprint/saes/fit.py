@@ -19,7 +19,7 @@ from imprint.saes.sae import BLOCK, Sae
 Floats = npt.NDArray[np.float64]
 GROUPS = 64  # blocks of tokens are dealt to so many groups, which the bootstrap draws
 RESAMPLES = 1000
-CALIBRATION = 4096  # tokens that an unknown scale of the input is taken from
+CALIBRATION = 4096  # tokens that an unknown scale of the input is found on
 FEW = 1000  # tokens below which a fit says little
 FAR = 3.0  # L0 is far from its promise beyond this factor
 SLACK = 0.2  # FVU is far from its promise by more than this
@@ -38,7 +38,7 @@ class Fit:
         dead: share of latents that never fired.
         tokens: how many tokens were seen.
         rates: share of tokens on which each latent fired, [L].
-        sae: the SAE to go on with: an unknown scale of its input is decided by the better fit.
+        sae: the SAE to go on with: what its file does not tell is decided by the better fit.
         findings: what was decided.
     """
 
@@ -70,7 +70,7 @@ class FitMeter:
     def __init__(self, sae: Sae):
         self.sae = sae
         self._held: list[Any] = []
-        self._sums = [] if sae.norm == "average" else [_Sums(sae)]
+        self._sums = {} if sae.undecided else {"": _Sums(sae)}
         self._blocks = 0
 
     def add(self, x: Any) -> None:
@@ -111,22 +111,21 @@ class FitMeter:
             self._begin()
         if not self._blocks:
             raise DataError("no token is left to judge the fit of the SAE on")
-        fits = [sums.fit() for sums in self._sums]
-        return fits[0] if len(fits) == 1 else _better(*fits)
+        return _best({word: sums.fit() for word, sums in self._sums.items()})
 
     def _begin(self) -> None:
-        """Find the scale that brings the mean norm to √d, and measure with and without it."""
+        """Measure every reading of what the file does not tell."""
         norms = sum(float(x.float().norm(dim=-1).sum()) for x in self._held)
         tokens = sum(map(len, self._held))
-        scale = self.sae.width**0.5 * tokens / norms if norms else 1.0
-        self._sums = [_Sums(self.sae.scaled(1.0)), _Sums(self.sae.scaled(scale))]
+        readings = self.sae.candidates(norms / max(1, tokens))
+        self._sums = {word: _Sums(sae) for word, sae in readings.items()}
         held, self._held = self._held, []
         for x in held:
             self._count(x)
 
     def _count(self, x: Any) -> None:
         if len(x):
-            for sums in self._sums:
+            for sums in self._sums.values():
                 sums.add(x, self._blocks % GROUPS)
             self._blocks += 1
 
@@ -201,15 +200,13 @@ class _Sums:
         return found
 
 
-def _better(plain: Fit, scaled: Fit) -> Fit:
-    best, word = (scaled, "with") if scaled.fvu < plain.fvu else (plain, "without")
-    told = Finding(
-        "input_scale",
-        f"The SAE is read {word} a scale of its input that brings the mean norm to √d: FVU "
-        f"{scaled.fvu:.3g} with, {plain.fvu:.3g} without.",
-        level="info",
-    )
-    return replace(best, findings=(told,))
+def _best(fits: dict[str, Fit]) -> Fit:
+    word = min(fits, key=lambda one: fits[one].fvu)
+    if len(fits) == 1:
+        return fits[word]
+    others = ", ".join(f"{fit.fvu:.3g} {one}" for one, fit in fits.items() if one != word)
+    detail = f"The SAE is read {word}: FVU {fits[word].fvu:.3g}, against {others}."
+    return replace(fits[word], findings=(Finding("input_norm", detail, level="info"),))
 
 
 def judge(fit: Fit, sae: Sae) -> list[Finding]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-# ``average``: a scale that the file does not hold, to be found on texts (`Sae.scaled`)
-Norm = Literal["none", "average", "layer_norm", "constant_norm", "centre"]
+Norm = Literal["none", "layer_norm", "constant_norm", "centre", "average", "maybe_centre"]
+# what the file does not tell and texts decide (`Sae.candidates`): a scale that brings the mean norm
+# to √d, or whether the mean of each activation is taken away
+UNDECIDED = ("average", "maybe_centre")
 EPSILON = 1e-5  # of SAELens' layer_norm
 BY_TOKEN = ("layer_norm", "constant_norm", "centre")
 

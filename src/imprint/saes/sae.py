@@ -10,7 +10,7 @@ from typing import Any
 from imprint.findings import Finding
 from imprint.saes.activations import Activation
 from imprint.saes.hook import Hook
-from imprint.saes.norms import BY_TOKEN, Norm, enter, leave
+from imprint.saes.norms import BY_TOKEN, UNDECIDED, Norm, enter, leave
 
 BLOCK = 1 << 22  # values of a dense block of latents: 16 MB
 
@@ -96,6 +96,11 @@ class Sae:
         """Whether each latent depends on its own encoder column alone."""
         return self.function.separable
 
+    @property
+    def undecided(self) -> bool:
+        """Whether texts must decide what its file does not tell; `Fit.sae` is then decided."""
+        return self.norm in UNDECIDED
+
     def encode(self, x: Any) -> Any:
         """Give the latents of activations.
 
@@ -171,6 +176,25 @@ class Sae:
             b_dec=self.b_dec / scale,
             norm="none",
         )
+
+    def candidates(self, mean_norm: float) -> dict[str, Sae]:
+        """Give the readings of what the file does not tell, by their words; else itself alone.
+
+        Args:
+            mean_norm: of the activations.
+        """
+        if self.norm == "average":
+            scale = self.width**0.5 / mean_norm if mean_norm else 1.0
+            return {
+                "without a scale of its input": self.scaled(1.0),
+                "with its input brought to a mean norm of √d": self.scaled(scale),
+            }
+        if self.norm == "maybe_centre":
+            return {
+                "on activations as they are": replace(self, norm="none"),
+                "on activations less the mean of each": replace(self, norm="centre"),
+            }
+        return {"": self}
 
     def _pre(self, x: Any, w_enc: Any, b_enc: Any) -> Any:
         x = enter(self.norm, x.float())

@@ -30,7 +30,20 @@ NORMS: dict[str, Norm] = {
 READ = ("standard", "gated", "jumprelu", "topk", "abstopk")
 # trained as these, stored as jumprelu by the library
 STORED_AS_JUMPRELU = ("batchtopk", "matryoshka_batchtopk")
-SPARSITY = "sparsity.safetensors"
+UNDECIDED = {
+    "average": Finding(
+        "input_norm",
+        "The settings name an average norm of the input but hold no value, and weights may have "
+        "it folded in; it is decided by which of the two fits the texts.",
+        level="info",
+    ),
+    "maybe_centre": Finding(
+        "input_norm",
+        "The settings do not tell whether weights of the model were centred, as for GPT-2 they "
+        "often were; it is decided by which of the two fits the texts.",
+        level="info",
+    ),
+}
 
 
 def matches(folder: Folder) -> bool:
@@ -49,7 +62,7 @@ def read(folder: Folder) -> Sae:
     about = cfg if old else cfg.part("metadata")
     width, latents = _sizes(cfg, tensors)
     architecture = _architecture(cfg, old)
-    norm = _norm(cfg, about)
+    norm = _norm(cfg, about, old)
     sae = Sae(
         w_enc=tensors.take("W_enc", width, latents),
         b_enc=_bias(tensors, latents, architecture),
@@ -61,7 +74,7 @@ def read(folder: Folder) -> Sae:
         norm=norm,
         promise=_promise(cfg, about, architecture, old),
         prepends_bos=about.flag("prepend_bos", True if old else None),
-        findings=(_undecided(),) if norm == "average" else (),
+        findings=(UNDECIDED[norm],) if norm in UNDECIDED else (),
     )
     if not old and "apply_b_dec_to_input" not in cfg:
         raise cfg.needed("apply_b_dec_to_input")
@@ -142,7 +155,7 @@ def _bias(tensors: Tensors, latents: int, architecture: str) -> Any:
     return tensors.take("b_enc", latents)
 
 
-def _norm(cfg: Settings, about: Settings) -> Norm:
+def _norm(cfg: Settings, about: Settings, old: bool) -> Norm:
     told = cfg.values.get("normalize_activations")
     if isinstance(told, bool):
         told = "expected_average_only_in" if told else "none"
@@ -153,23 +166,23 @@ def _norm(cfg: Settings, about: Settings) -> Norm:
             f"{told!r} is not read here; {nearest(told, NORMS)}",
             "fold a whitening into the weights first (fold_activation_whitening).",
         )
-    # weights that write to the stream were centred: plain activations have a mean that these lack
-    centred = about.part("model_from_pretrained_kwargs").flag("center_writing_weights", False)
-    return "centre" if centred and told == "none" else NORMS[told]
-
-
-def _undecided() -> Finding:
-    return Finding(
-        "input_scale",
-        "The settings name an average norm of the input but hold no value, and weights may have "
-        "it folded in; it is decided by which of the two fits the texts.",
-        level="info",
+    # where weights that write to the stream were centred, plain activations have a mean that the
+    # SAE never saw; GPT-2's first SAEs were made so, and their settings do not say it
+    loading = about.part("model_from_pretrained_kwargs")
+    if told != "none" or loading.flag("center_writing_weights") is False:
+        return NORMS[told]
+    if loading.flag("center_writing_weights"):
+        return "centre"
+    unsaid = old and "model_from_pretrained_kwargs" not in about
+    return (
+        "maybe_centre" if unsaid and (about.text("model_name") or "").startswith("gpt2") else "none"
     )
 
 
 def _hook(cfg: Settings, about: Settings) -> Hook:
-    if "hook_head_index" in about:
-        raise about.wrong("hook_head_index", "this SAE reads one attention head alone")
+    for key in ("hook_head_index", "hook_point_head_index"):
+        if key in about:
+            raise about.wrong(key, "this SAE reads one attention head alone")
     named = about.text("hook_name") or about.text("hook_point")
     hugging = about.text("hf_hook_name")
     hook = parse_hook(named or hugging or "")
