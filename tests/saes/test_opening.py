@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from imprint.errors import CheckpointError, ConfigError
-from imprint.saes import open_sae
+from imprint.saes import Hook, open_sae
 from imprint.saes.reference import SaeReference, parse_sae
 from saes_support import parts, sae_lens, save, torch, weights
 
@@ -135,7 +135,7 @@ def test_layer(tmp_path: Path) -> None:
         open_sae(tmp_path, layer=2)
     about = {"sae_lens_version": "6.1.0"}
     sae = open_sae(sae_lens(tmp_path, metadata=about), layer=2)
-    assert sae.hook.layer == 2
+    assert sae.hook == Hook(2, "resid_post")
     assert [finding.check for finding in sae.findings] == ["layer"]
 
 

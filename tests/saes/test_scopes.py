@@ -50,6 +50,14 @@ def test_gemma_scope_beside_the_stream(tmp_path: Path, kind: str, point: str) ->
     assert sae.promise.model == "google/gemma-2-2b"
 
 
+def test_gemma_scope_out_of_its_repository(tmp_path: Path) -> None:
+    sae = open_sae(gemma(tmp_path, "mine/layer_5/width_16k/average_l0_60", parts()))
+    assert [finding.check for finding in sae.findings] == ["hook_point"]
+    path = "gemma-scope-2b-pt-transcoders/layer_5/width_16k/average_l0_60"
+    with pytest.raises(CheckpointError, match="is a transcoder"):
+        open_sae(gemma(tmp_path, path, parts()))
+
+
 def test_gemma_scope_of_the_embedding(tmp_path: Path) -> None:
     held = parts()
     path = "gemma-scope-2b-pt-res/embedding/width_4k/average_l0_21"

@@ -131,5 +131,9 @@ def _at_layer(sae: Sae, layer: int | None) -> Sae:
             where=sae.source,
             remedy="leave --layer out.",
         )
-    told = Finding("layer", f"The SAE does not tell its layer; {layer} is taken.", level="info")
+    told = Finding(
+        "layer",
+        f"The SAE does not tell its layer: {sae.hook.point} of layer {layer} is taken.",
+        level="info",
+    )
     return replace(sae, hook=replace(sae.hook, layer=layer), findings=(*sae.findings, told))

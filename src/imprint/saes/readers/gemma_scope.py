@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from imprint.errors import CheckpointError
+from imprint.findings import Finding
 from imprint.saes.activations import JumpRelu
 from imprint.saes.folder import Folder
 from imprint.saes.hook import Hook
@@ -18,6 +20,13 @@ HOLDS = "params.npz"
 WEIGHTS = "params.npz"
 POINTS = {"res": "resid_post", "mlp": "mlp_out", "att": "attn_z"}
 REPOSITORY = r"gemma-scope-(2b|9b|27b)-(pt|it)-(res|mlp|att)"
+
+TRANSCODERS = r"gemma-scope-.*transcoders"
+UNSAID = Finding(
+    "hook_point",
+    "The folders do not name the repository (gemma-scope-2b-pt-res): the SAE is taken to read the "
+    "residual stream.",
+)
 
 
 def matches(folder: Folder) -> bool:
@@ -31,7 +40,14 @@ def read(folder: Folder) -> Sae:
     Raises:
         CheckpointError: a tensor is missing or does not fit.
     """
+    if folder.search(TRANSCODERS):
+        raise CheckpointError(
+            "is a transcoder of Gemma Scope, which predicts an MLP's output",
+            where=str(folder.path),
+            remedy="an SAE that encodes one place is needed: gemma-scope-…-res, -mlp or -att.",
+        )
     tensors = folder.tensors(WEIGHTS)
+    kind = folder.search(REPOSITORY)
     lower = "w_enc" in tensors
     enc, dec = ("w_enc", "w_dec") if lower else ("W_enc", "W_dec")
     shape = tensors.shape(enc)
@@ -47,6 +63,7 @@ def read(folder: Folder) -> Sae:
         hook=_hook(folder),
         promise=Promise(_l0(folder), None, _model(folder), 1024),
         prepends_bos=True,
+        findings=() if kind else (UNSAID,),
     )
     tensors.refuse_rest()
     if sae.hook.point == "embedding":

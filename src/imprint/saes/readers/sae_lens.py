@@ -185,6 +185,8 @@ def _hook(cfg: Settings, about: Settings) -> Hook:
             raise about.wrong(key, "this SAE reads one attention head alone")
     named = about.text("hook_name") or about.text("hook_point")
     hugging = about.text("hf_hook_name")
+    if named is None and hugging is None:
+        return Hook(about.count("hook_layer"))
     hook = parse_hook(named or hugging or "")
     if hugging:
         there = parse_hook(hugging)

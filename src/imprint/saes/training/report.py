@@ -77,7 +77,7 @@ def _latents(page: Page, result: SaeResult) -> None:
 
 def _counts(rates: npt.NDArray[np.float64]) -> pl.DataFrame:
     ends = [0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
-    words = ["never", *(f"up to {end:g}" for end in ends[1:])]
+    words = ["never", *(f"up to {100 * end:g} %" for end in ends[1:])]
     place = np.searchsorted(ends, rates)
     counts = np.bincount(place, minlength=len(ends))
     return pl.DataFrame({"label": words, "value": counts.astype(float)})
