@@ -83,7 +83,7 @@ def test_a_dry_run_writes_nothing(made: dict[str, str], tmp_path: Path, capsys: 
     [
         ([], "nothing is named to measure drift on"),
         (["--texts", "absent.jsonl"], "no such file"),
-        (["--mastery", "absent"], "no finished run of `imprint mastery`"),
+        (["--mastery", "absent"], "no such folder"),
         (["--texts", "TEXTS", "--levels", "x"], "--levels 'x' is no list"),
         (["--texts", "TEXTS", "--chat-template", "auto"], "no chat template"),
         (["--texts", "TEXTS", "--device", "nonsense"], "--device 'nonsense' cannot be used"),
