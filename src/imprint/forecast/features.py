@@ -113,7 +113,7 @@ def chunks(rows: Sequence[Rendered], latents: int, tokens: int) -> Iterator[Numb
     As many as fit into so many tokens, and whose pooled latents fit into a block.
     """
     order = sorted(range(len(rows)), key=lambda n: -len(rows[n].ids))
-    most, at = max(1, VALUES // latents), 0
+    most, at = max(1, VALUES // max(1, latents)), 0
     while at < len(order):
         longest = max(1, len(rows[order[at]].ids))
         end = at + max(1, min(most, tokens // longest))
@@ -148,7 +148,7 @@ def pooled(
     x = torch.cat([x[ok] for x, ok in zip(xs, oks, strict=True)])
     owner = torch.repeat_interleave(torch.arange(len(xs), device=x.device), counts)
     sums = torch.zeros((1 + squares, len(xs), latents), device=x.device)
-    rows = max(1, VALUES // latents)
+    rows = max(1, VALUES // max(1, latents))
     with torch.inference_mode():
         for start in range(0, len(x), rows):
             h = encoder.encode(x[start : start + rows])
