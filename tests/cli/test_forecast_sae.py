@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -43,10 +46,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         for one, other in zip(letters, letters[::-1], strict=True)
     ]
     return {
-        "model": str(tiny(folder / "base", layers=3)),
+        "model": str(roomy(tiny(folder / "base", layers=3))),
+        "tuned": str(roomy(tiny(folder / "tuned", layers=3, near=folder / "base"))),
         "sft": write(folder / "sft.jsonl", sft),
         "domains": write(folder / "domains.jsonl", rows),
     }
+
+
+def roomy(folder: Path) -> Path:
+    """Give a model the context that demonstrations need."""
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "max_position_embeddings": 160}))
+    return folder
 
 
 def call(made: dict[str, Any], *arguments: str, capsys: Any) -> tuple[int, str, str]:
@@ -54,6 +65,78 @@ def call(made: dict[str, Any], *arguments: str, capsys: Any) -> tuple[int, str, 
     code = run(["forecast", *model, *SPEED, *arguments])
     out, err = capsys.readouterr()
     return code, out, err
+
+
+def test_shifted_latents_with_all_that_follows(
+    made: dict[str, Any], tmp_path: Path, capsys: Any
+) -> None:
+    sae, labels = exact_sae(tmp_path / "sae", noise=48), tmp_path / "labels.jsonl"
+    write(labels, [{"index": n, "description": f"<b>latent {n}</b>"} for n in range(80)])
+    out = tmp_path / "run"
+    given = ["--families", "sts", "dictionary", "lexical", "--latents", "6", "--ablate", "3"]
+    code, said, _ = call(
+        made, "--sae", str(sae), *given, "--labels", str(labels), "--json", "--out", str(out),
+        capsys=capsys,
+    )  # fmt: skip
+    assert code == 0
+    found = json.loads(said)
+    schema = json.loads(files("imprint.forecast").joinpath("forecast.schema.json").read_text())
+    jsonschema.validate(found, schema)
+    assert found["score"] == "sts_icl"
+    assert {row["direction_by"] for row in found["domains"]} == {"sts_signed"}
+    shifted = found["shifted"]["latents"]
+    assert len(shifted) == 6
+    assert shifted[0]["label"] == f"<b>latent {shifted[0]['latent']}</b>"
+    assert sum(row["share"] for row in shifted) <= 1
+    assert all(0 <= row["stability"] <= 1 for row in shifted)
+    assert found["shifted"]["overlap"][0]["latents"] == 6
+    said_of = found["domains"][0]["predictors"]
+    names = {"sts_act", "sts_icl", "sts_signed", "sts_act_density", "raw_act", "pca_icl"}
+    assert names <= set(said_of)
+    assert said_of["sts_act"]["null"] is not None
+    zeroed = pl.read_parquet(out / "tables" / "ablation.parquet")
+    assert zeroed["domain"].to_list() == list(WORDS)
+    assert (zeroed["change"] - zeroed["random"] - zeroed["excess"]).abs().max() < 1e-9
+    strongest = pl.read_parquet(out / "tables" / "strongest.parquet")
+    tops = strongest.group_by("latent", maintain_order=True).agg("activation")["activation"]
+    assert all(values == sorted(values, reverse=True) for values in tops.to_list())
+    text = (out / "report.html").read_text()
+    assert "<b>latent" not in text
+    for heading in ("Shifted latents", "Ablation", "Fit of the SAE"):
+        assert heading in text
+
+
+@pytest.mark.parametrize("shift", ["answer", "grad", "sft", "rollout", "icl_unaligned"])
+def test_every_way_to_find_the_shift(
+    shift: str, made: dict[str, Any], tmp_path: Path, capsys: Any
+) -> None:
+    sae = exact_sae(tmp_path / "sae", noise=48)
+    given = ["--sae", str(sae), "--families", "sts", "--shift", shift, "--latents", "6"]
+    if shift == "sft":
+        given += ["--tuned", made["tuned"]]
+    if shift == "rollout":
+        samples = [
+            {"prompt": f"say {one}", "completion": f"{one} {word}", "reward": reward}
+            for one in "abcdefghijkl"
+            for word, reward in (("cat", 1.0), ("mat", 0.0))
+        ]
+        given += ["--rollouts", write(tmp_path / "r.jsonl", samples)]
+    code, said, err = call(made, *given, "--json", "--out", str(tmp_path / "run"), capsys=capsys)
+    assert code == 0, err
+    found = json.loads(said)
+    assert found["shift"] == shift
+    assert len(found["shifted"]["latents"]) == 6
+    assert all(row["score"] is not None for row in found["domains"])
+
+
+def test_the_oracle_of_a_model_that_did_not_move(
+    made: dict[str, Any], tmp_path: Path, capsys: Any
+) -> None:
+    sae = exact_sae(tmp_path / "sae", noise=48)
+    given = ["--sae", str(sae), "--families", "sts", "--shift", "sft", "--tuned", made["model"]]
+    code, said, err = call(made, *given, "--json", "--out", str(tmp_path / "run"), capsys=capsys)
+    assert (code, said) == (2, "")
+    assert "no latent shifts at all (--shift sft)" in err
 
 
 def changed(folder: Path, **tensors: Any) -> Path:

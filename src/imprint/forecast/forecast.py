@@ -142,6 +142,7 @@ def perform(inputs: Inputs, run: Run) -> tuple[ForecastResult, dict[str, str | b
     with progress(None, "forecast", quiet=quiet) as bar:
         work = Work(inputs, run, bar)
         fit = work.fit()
+        work.shifts()
         found = [work.found(number, sft) for number, sft in enumerate(inputs.sets)]
         judged = score(inputs, found)
         extra, files = _mixture(work, judged[0]) if inputs.config.budget else ({}, {})

@@ -10,16 +10,16 @@ import numpy as np
 import polars as pl
 
 from imprint.errors import DataError
-from imprint.forecast import features
 from imprint.forecast.contexts import bare
 from imprint.forecast.domains import score_domains
+from imprint.forecast.features import Reader
 from imprint.forecast.material import Text
 from imprint.forecast.predicted import Floats, Predicted
 from imprint.forecast.predictors.gold import answer_request, per_token
 from imprint.forecast.rendering import Rendered
 from imprint.forecast.setting import Setting
 from imprint.forecast.statistics import matched
-from imprint.saes import Fit, Sae
+from imprint.saes import Fit, FitMeter, Sae
 from imprint.saes.ablation import ablated, place_of
 from imprint.stats import percentile_interval
 
@@ -46,14 +46,18 @@ def measure_fit(setting: Setting, sae: Sae) -> Fit:
         CheckpointError: the model's activations have another width, or are not finite.
         DataError: no token is left to judge it on.
     """
-    texts, kept, tokens = setting.texts, [], 0
-    reader, rows = _opened(setting, sae, texts)
-    for n in setting.chances(11).permutation(len(rows)):
-        kept.append(rows[n][1])
-        tokens += len(rows[n][1].query)
+    reader, rows = _opened(setting, sae, setting.texts)
+    order = [rows[n][1] for n in setting.chances(11).permutation(len(rows))]
+    meter, tokens = FitMeter(sae), 0
+    for at in range(0, len(order), BATCH):
+        xs = reader.spans(order[at : at + BATCH])
+        for x, ok in zip(xs, reader.kept(xs), strict=True):
+            if bool(ok.any()):
+                meter.add(x[ok])
+                tokens += int(ok.sum())
         if tokens >= FIT_TOKENS:
             break
-    return features.measure_fit(reader, sae, kept)
+    return meter.fit()
 
 
 def strongest(setting: Setting, sae: Sae, latents: Sequence[int]) -> pl.DataFrame:
@@ -102,9 +106,9 @@ class _Best:
 
 def _opened(
     setting: Setting, sae: Sae, texts: Sequence[Text]
-) -> tuple[features.Reader, list[tuple[int, Rendered]]]:
+) -> tuple[Reader, list[tuple[int, Rendered]]]:
     """Give a reader at the SAE's place, and the texts that fit, each with its number."""
-    reader = features.Reader(setting.model, place_of(setting.model, sae.hook), setting.batcher)
+    reader = Reader(setting.model, place_of(setting.model, sae.hook), setting.batcher)
     numbers, rows = bare(setting, reader, texts, bos=sae.prepends_bos is not False)
     if not rows:
         raise DataError("no text fits into the model's context")

@@ -158,6 +158,11 @@ def _run(
     tick("latents that shift")
     meters = _meters(setting, first, own, asked, bos)
     chosen = [choose(setting, meter, asked.latents) for meter in meters]
+    if not any(len(one.latents) for one in chosen):
+        raise DataError(
+            f"no latent shifts at all (--shift {asked.shift})",
+            remedy="are both models, or both answers, the same?",
+        )
     second = Reader(setting.model, where, setting.batcher, reader.median)
     tick("scores of domains")
     means = domain_means(setting, second, chosen, bos=bos)

@@ -113,22 +113,32 @@ class Work:
         self.rates = tables["rates"]["rate"].to_numpy()
         return tables["fit"]
 
+    def shifts(self) -> None:
+        """Find the latents that each set shifts; first of all, for this may be refused."""
+        if self._with_latents:
+            for number, sft in enumerate(self.inputs.sets):
+                self._sts(number, sft)
+
     def found(self, number: int, sft: str) -> Found:
         """Run every predictor on one SFT set."""
         predicted: list[Predicted] = []
+        tables: Tables = {}
+        if self._with_latents:
+            tables = self._sts(number, sft)
+            predicted += from_frame(tables.pop("predicted"))
+            tables |= self._beside(number, sft, tables["shifted"])
+        if self._wanted("dictionary"):
+            predicted += self._dictionaries(number, sft)
         for unit in self.units:
             self.bar.describe(f"{unit.name} ({sft})")
             predicted += self._predicted(f"set{number}-{unit.name}", unit, sft)
             self.bar.advance()
-        if self._wanted("dictionary"):
-            predicted += self._dictionaries(number, sft)
-        if self.inputs.sae is None or not self._wanted("sts"):
-            return Found(sft, predicted)
-        tables = self._sts(number, sft)
-        predicted += from_frame(tables.pop("predicted"))
-        tables |= self._beside(number, sft, tables["shifted"])
-        kept = ("shifted", "overlap", "strongest", "ablation")
-        return Found(sft, predicted, {name: tables[name] for name in kept if name in tables})
+        told = ("shifted", "overlap", "strongest", "ablation")
+        return Found(sft, predicted, {name: tables[name] for name in told if name in tables})
+
+    @property
+    def _with_latents(self) -> bool:
+        return self.inputs.sae is not None and self._wanted("sts")
 
     def _sts(self, number: int, sft: str) -> Tables:
         """Find the latents that the set shifts, and score the domains by them."""
