@@ -83,6 +83,18 @@ def test_training_leaves_model_and_generator_as_they_were(model: Path, texts: Pa
     assert_same(loaded.model(torch.tensor([[5, 9, 3]])).logits, before)
 
 
+def test_small_activations_of_another_architecture(texts: Path, tmp_path: Path) -> None:
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=32, n_positions=32, n_embd=16, n_layer=2, n_head=4)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    letters_tokenizer().save_pretrained(tmp_path)
+    result = train_sae(str(tmp_path), texts, QUICK, layer=0)
+    assert result.data["fit"]["fvu"] < 0.5
+    assert result.data["sae"]["module"] == "transformer.h.0"
+
+
 def test_a_kill_after_training_does_not_train_again(
     model: Path,
     texts: Path,

@@ -1,7 +1,8 @@
 """eai-sparsify's trainer of top-k SAEs, on windows of tokens, behind one call.
 
 Its own settings are kept but for the auxiliary loss, which revives latents that no longer fire
-(Gao et al. 2024, arXiv 2406.04093, appendix A.2).
+(Gao et al. 2024, arXiv 2406.04093, appendix A.2). Its steps have the same size whatever the
+activations are, so these are scaled to a mean norm of √d, and the scale is folded into the weights.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from typing import Any
 
 from imprint.errors import DependencyError, require
 from imprint.models import Loaded
-from imprint.models.residual import blocks
+from imprint.models.residual import activations, blocks, site
 from imprint.progress import Bar
 from imprint.saes.training.config import TrainConfig
+from imprint.saes.training.measure import OUTLIER
 
 PACKAGE = "eai-sparsify"
 AUXILIARY = 1 / 32
+SEEN = 32  # windows that the scale is taken from
+TINY = 1e-12
 NEVER = 1 << 60
 PARTS = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "W_dec", "b_dec": "b_dec"}
 
@@ -48,12 +52,14 @@ def train(
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         sparsify = stack.enter_context(_quiet_sparsify())
-        hook = stack.enter_context(_shortened(loaded, int(config.layer or 0)))
+        layer = int(config.layer or 0)
+        scale = stack.enter_context(_scaled(loaded, layer, rows, bos=bos))
+        hook = stack.enter_context(_shortened(loaded, layer))
         settings = _settings(sparsify, config, hook, folder, rows, bos)
         data = _Data(rows, settings.batch_size * _steps(config, len(rows[0])), bar)
         trainer = sparsify.Trainer(settings, data, loaded.model.base_model)
         trainer.fit()
-        return _weights(Path(folder) / "run" / hook / "sae.safetensors")
+        return _weights(Path(folder) / "run" / hook / "sae.safetensors", scale)
 
 
 def trainer_version() -> str:
@@ -116,6 +122,31 @@ class _Data:
 
 
 @contextmanager
+def _scaled(
+    loaded: Loaded, layer: int, rows: Sequence[Sequence[int]], *, bos: bool
+) -> Iterator[float]:
+    """Bring a layer's output to a mean norm of √d meanwhile, and give the factor.
+
+    Activations of more than ten times the median norm are shortened to that: squared errors would
+    be about them alone, and no fit counts them.
+    """
+    import torch
+
+    where = site(loaded, layer=layer)
+    seen = activations(loaded, where, rows[:SEEN])
+    norms = torch.cat([states[int(bos) :].float().norm(dim=-1) for states in seen])
+    longest = OUTLIER * float(norms.median())
+    scale = seen[0].shape[-1] ** 0.5 / max(float(norms[norms <= longest].mean()), TINY)
+
+    def change(found: Any) -> Any:
+        lengths = found.float().norm(dim=-1, keepdim=True)
+        return found * (scale * (longest / lengths.clamp(min=TINY)).clamp(max=1)).to(found.dtype)
+
+    with where.hooked(change):
+        yield scale
+
+
+@contextmanager
 def _shortened(loaded: Loaded, layer: int) -> Iterator[str]:
     """Take the blocks behind a layer out of the model meanwhile, and give that layer's name."""
     whole = blocks(loaded)
@@ -148,9 +179,15 @@ def _quiet_sparsify() -> Iterator[Any]:
             torch.set_rng_state(states)
 
 
-def _weights(file: Path) -> dict[str, Any]:
+def _weights(file: Path, scale: float) -> dict[str, Any]:
+    """Give the tensors for activations as they are, of an SAE that saw them scaled."""
     from safetensors.torch import load_file
 
     held = load_file(file)
     found = {ours: held[theirs].float().cpu().clone() for ours, theirs in PARTS.items()}
-    return {**found, "W_enc": found["W_enc"].T.contiguous()}
+    return {
+        "W_enc": found["W_enc"].T.contiguous() * scale,
+        "b_enc": found["b_enc"],
+        "W_dec": found["W_dec"] / scale,
+        "b_dec": found["b_dec"] / scale,
+    }
