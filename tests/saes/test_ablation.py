@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from imprint.errors import ConfigError
 from imprint.models import Loaded, load
+from imprint.models.residual import activations
 from imprint.saes import Hook, Sae, ablated
+from imprint.saes.ablation import place_of
 from imprint.saes.activations import Relu, TopK
 from imprint.saes.norms import Norm
 from models_support import tiny, torch
@@ -98,3 +101,28 @@ def test_modules_by_name(model: Loaded, module: str) -> None:
 def test_what_cannot_be(model: Loaded, sae: Sae, latents: list[int], message: str) -> None:
     with pytest.raises(ConfigError, match=message), ablated(model, sae, latents):
         pass
+
+
+@pytest.mark.parametrize("point", ["mlp_out", "attn_out"])
+def test_outputs_are_read_after_the_norm_that_follows_them(point: str, tmp_path: Path) -> None:
+    """In Gemma 2 the stream is the embedding and the normed outputs of attention and MLP."""
+    import transformers
+
+    config = transformers.Gemma2Config(
+        vocab_size=32,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=4,
+    )
+    torch.manual_seed(0)
+    loaded = Loaded(transformers.Gemma2ForCausalLM(config).eval(), None, tmp_path)
+
+    def at(name: str) -> Any:
+        return activations(loaded, place_of(loaded, Hook(1, name)), IDS)[0]
+
+    other = {"mlp_out": "attn_out", "attn_out": "mlp_out"}[point]
+    added = at("resid_post") - at("resid_pre") - at(other)
+    assert_same(at(point), added)

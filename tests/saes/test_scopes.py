@@ -62,7 +62,7 @@ def test_gemma_scope_of_the_embedding(tmp_path: Path) -> None:
     held = parts()
     path = "gemma-scope-2b-pt-res/embedding/width_4k/average_l0_21"
     sae = open_sae(gemma(tmp_path, path, held))
-    assert sae.hook.point == "embedding"
+    assert sae.hook == Hook(0, "resid_pre")
     scaled = {**held, "W_enc": held["W_enc"] / WIDTH**0.5}
     assert_same(sae.encode(held["x"]), jump(scaled))
     expected = jump(scaled) @ held["W_dec"] * WIDTH**0.5 + held["b_dec"]

@@ -11,10 +11,14 @@ from typing import Any
 
 from imprint.errors import ConfigError
 from imprint.models.load import Loaded
-from imprint.models.residual import Site, site
+from imprint.models.residual import Site, blocks, site
 from imprint.saes.hook import Hook
 from imprint.saes.norms import leave
 from imprint.saes.sae import Sae
+
+# where a block norms what its parts give (Gemma 2 and 3, OLMo 2), makers of SAEs mean the output of
+# that norm, which is what is added to the stream
+AFTER = {"mlp_out": "post_feedforward_layernorm", "attn_out": "post_attention_layernorm"}
 
 
 @contextmanager
@@ -46,6 +50,12 @@ def place_of(loaded: Loaded, hook: Hook) -> Site:
     Raises:
         ConfigError: the model has no such layer or module, or the hook names no layer.
     """
+    norm = AFTER.get(hook.point)
+    if norm is not None and hook.module is None and hook.layer is not None:
+        name = site(loaded, layer=hook.layer).name
+        block = blocks(loaded)[hook.layer]
+        if hasattr(block, AFTER["mlp_out"]):
+            return Site(getattr(block, norm), "output", name.replace("resid_post", hook.point))
     return site(loaded, layer=hook.layer, point=hook.point, module=hook.module, side=hook.side)
 
 

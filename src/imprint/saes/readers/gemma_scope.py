@@ -66,15 +66,19 @@ def read(folder: Folder) -> Sae:
         findings=() if kind else (UNSAID,),
     )
     tensors.refuse_rest()
-    if sae.hook.point == "embedding":
-        # trained on embeddings as Gemma multiplies them, by the root of the width
+    if _of_embedding(folder):
+        # trained on rows of the embedding; the stream begins with these times the root of the width
         return replace(sae, w_enc=sae.w_enc / width**0.5, w_dec=sae.w_dec * width**0.5)
     return sae
 
 
+def _of_embedding(folder: Folder) -> bool:
+    return folder.search(r"^embedding$") is not None
+
+
 def _hook(folder: Folder) -> Hook:
-    if folder.search(r"^embedding$"):
-        return Hook(None, "embedding")
+    if _of_embedding(folder):
+        return Hook(0, "resid_pre")
     layer, kind = folder.search(r"^layer_(\d+)$"), folder.search(REPOSITORY)
     point = POINTS[kind[3]] if kind else "resid_post"
     return Hook(int(layer[1]) if layer else None, point)
