@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ SHARES = {
     "larger": (0.2, 0.02, 0.01),
     "step": (0.3, 0.05, 0.02),
 }
-FACTS, RELATIONS, ORDER, KEYS, VALUES = 20, 4, 14, 8, 6
+FACTS, RELATIONS, KINDS, ORDER, KEYS, VALUES = 20, 4, 5, 14, 8, 6
 LENGTH = 64  # tokens of a training text
 ASIDE = 0.1  # what a token that is no answer weighs in the loss: most of them are chance
 FUNCTIONAL = ("ask", "is", "bind", "and", "then", "larger", "or", "move", "by", "gives")
@@ -71,32 +72,33 @@ class Domain:
 
 
 def domains(seed: int = 0) -> list[Domain]:
-    """Make the twelve domains."""
+    """Make the twelve domains; their words have four letters each and no digit."""
     chances = np.random.default_rng([seed, 0])
+    syllables = [f"{one}{other}" for one in "bdfghjklmnprstvz" for other in "aeiou"]
+    words = [f"{one}{other}" for one in syllables for other in syllables]
+    fresh = (str(word) for word in chances.permutation(words) if word not in FUNCTIONAL)
     makers = {"recall": _recall, "lookup": _lookup, "larger": _larger, "step": _step}
     return [
-        makers[skill](f"{skill}-{number}", share, chances)
+        makers[skill](f"{skill}-{number}", share, fresh, chances)
         for skill, shares in SHARES.items()
         for number, share in enumerate(shares)
     ]
 
 
-def _recall(name: str, share: float, chances: Chances) -> Domain:
-    things = _words(name, "thing", FACTS)
-    relations = _words(name, "relation", RELATIONS)
-    kinds = [_words(name, f"kind{r}", 5) for r in range(RELATIONS)]
-    facts = chances.integers(5, size=(FACTS, RELATIONS))
+def _recall(name: str, share: float, fresh: Iterator[str], chances: Chances) -> Domain:
+    things, relations = _words(fresh, FACTS), _words(fresh, RELATIONS)
+    kinds = [_words(fresh, KINDS) for _ in range(RELATIONS)]
+    facts = chances.integers(KINDS, size=(FACTS, RELATIONS))
 
     def draw(chances: Chances) -> Item:
         thing, r = chances.integers(FACTS), chances.integers(RELATIONS)
-        answer = kinds[r][facts[thing, r]]
-        return Item(f"ask {relations[r]} {things[thing]} is", answer, kinds[r])
+        return Item(f"ask {relations[r]} {things[thing]} is", kinds[r][facts[thing, r]], kinds[r])
 
     return Domain(name, share, (*things, *relations, *(w for k in kinds for w in k)), draw)
 
 
-def _lookup(name: str, share: float, _: Chances) -> Domain:
-    keys, values = _words(name, "key", KEYS), _words(name, "value", VALUES)
+def _lookup(name: str, share: float, fresh: Iterator[str], _: Chances) -> Domain:
+    keys, values = _words(fresh, KEYS), _words(fresh, VALUES)
 
     def draw(chances: Chances) -> Item:
         one, other = chances.choice(KEYS, 2, replace=False)
@@ -108,8 +110,8 @@ def _lookup(name: str, share: float, _: Chances) -> Domain:
     return Domain(name, share, (*keys, *values), draw)
 
 
-def _larger(name: str, share: float, chances: Chances) -> Domain:
-    sizes = _words(name, "size", ORDER)
+def _larger(name: str, share: float, fresh: Iterator[str], chances: Chances) -> Domain:
+    sizes = _words(fresh, ORDER)
     rank = chances.permutation(ORDER)
 
     def draw(chances: Chances) -> Item:
@@ -120,8 +122,8 @@ def _larger(name: str, share: float, chances: Chances) -> Domain:
     return Domain(name, share, sizes, draw)
 
 
-def _step(name: str, share: float, _: Chances) -> Domain:
-    places = _words(name, "place", ORDER)
+def _step(name: str, share: float, fresh: Iterator[str], _: Chances) -> Domain:
+    places = _words(fresh, ORDER)
 
     def draw(chances: Chances) -> Item:
         at, by = chances.integers(ORDER), chances.integers(len(NUMBERS))
@@ -131,8 +133,8 @@ def _step(name: str, share: float, _: Chances) -> Domain:
     return Domain(name, share, places, draw)
 
 
-def _words(name: str, kind: str, count: int) -> tuple[str, ...]:
-    return tuple(f"{kind}{n}@{name}" for n in range(count))
+def _words(fresh: Iterator[str], count: int) -> tuple[str, ...]:
+    return tuple(islice(fresh, count))
 
 
 def tokenizer(world: Sequence[Domain]) -> Any:
