@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import polars as pl
@@ -29,7 +30,8 @@ FORMATS = {
     **dict.fromkeys(("partial_digits", "noise_ceiling", "mean", "worst"), ".2f"),
     **dict.fromkeys(("spearman_low", "spearman_high", "bootstrap_low", "bootstrap_high"), ".2f"),
     **dict.fromkeys(("p", "p_adjusted", "p_greater", "sign_p"), "p"),
-    **dict.fromkeys(("top", "first", "sign_accuracy", "sign_chance", "share"), ".0%"),
+    **dict.fromkeys(("top", "first", "sign_accuracy", "sign_chance"), ".0%"),
+    **dict.fromkeys(("stability", "share", "fires"), ".1%"),
     **dict.fromkeys(("rank", "rank_low", "rank_high"), ".0f"),
     **dict.fromkeys(("observed", "observed_se", "m"), "+.3f"),
 }
@@ -108,15 +110,23 @@ def _forest(
     body: Body, rows: pl.DataFrame, names: tuple[str, str, str], title: str, zero: float | None
 ) -> None:
     estimate, low, high = names
+    unit = _unit(rows[estimate])
     drawn = rows.select(
         label="domain",
-        estimate=estimate,
-        low=pl.col(low).fill_null(pl.col(estimate)),
-        high=pl.col(high).fill_null(pl.col(estimate)),
+        estimate=pl.col(estimate) / unit,
+        low=pl.col(low).fill_null(pl.col(estimate)) / unit,
+        high=pl.col(high).fill_null(pl.col(estimate)) / unit,
     ).drop_nulls("estimate")
+    title = title if unit == 1 else f"{title}, in units of {unit:g}"
     span = _span([drawn[name] for name in ("low", "high", "estimate")], zero)
     chart = forest(drawn.head(60), title=title, domain=span, threshold=None, zero=zero)
     body.figure(chart, f"{title} by domain, with 95 % intervals.", wide=True)
+
+
+def _unit(values: pl.Series) -> float:
+    """Give the power of ten that brings values near 1, where two digits would not show them."""
+    largest = max((abs(float(v)) for v in values.drop_nulls()), default=0.0)
+    return 1.0 if largest == 0 or 0.1 <= largest < 1000 else 10.0 ** math.floor(math.log10(largest))
 
 
 def _span(columns: list[pl.Series], zero: float | None) -> tuple[float, float]:
@@ -131,6 +141,7 @@ def _ranks(page: Page, result: ForecastResult) -> None:
     rows = _first(result, "predictors")
     if rows is None:
         return
+    rows = rows.filter(~pl.col("predictor").str.ends_with("_raw"))  # the same on another scale
     section = page.section(
         "Predictors side by side",
         "Where each predictor puts each domain: 1 changes most, 0 least. Signed ones are ranked by "
@@ -181,7 +192,9 @@ def _outcomes(page: Page, result: ForecastResult) -> None:
         section.figure(chart, "Predictors against the observed changes.", wide=True)
         _scatter(section, result, drawn["predictor"][0])
         _influence(section, result, drawn["predictor"].head(8).to_list())
-    _table(section, result.tables["evaluation"].select(JUDGED), "Predictors and outcomes")
+    listed = result.tables["evaluation"].select(JUDGED)
+    listed = listed.sort("sft", "pearson", descending=[False, True], nulls_last=True)
+    _table(section, listed, "Predictors and outcomes")
     across = result.tables.get("across_sets")
     if across is not None and len(across):
         _table(section, across, "Mean of Spearman's ρ over the SFT sets of this run")
@@ -236,12 +249,14 @@ def _latents(page: Page, result: ForecastResult) -> None:
         return
     section = page.section(
         "Shifted latents",
-        f"The latents that {result.data['sft']} shifts most, found by {result.data['shift']}. "
-        "Stability is the share of draws that find the latent again.",
+        f"The latents that {result.data['sft']} shifts most surely, found by "
+        f"{result.data['shift']} and ordered by the size of t. Stability is the share of draws "
+        "that find the latent again, null the share of the null's draws that find it too.",
     )
     overlap = _first(result, "overlap")
     if overlap is not None:
-        _table(section, overlap, "How many are found under the null too")
+        shown = overlap.rename({"stability": "overlap of draws"})
+        _table(section, shown, "How many are found under the null too")
     name = "label" if "label" in rows.columns else "latent"
     drawn = rows.head(30)
     if "share" in drawn.columns and len(drawn):
@@ -249,7 +264,7 @@ def _latents(page: Page, result: ForecastResult) -> None:
         chart = bars(
             drawn.select(label=label.cast(pl.String), value="share"), title="Share of total shift"
         )
-        section.figure(chart, "Share of the total shift, the thirty largest.", wide=True)
+        section.figure(chart, "Share of the total shift, the thirty surest first.", wide=True)
     _table(section, result.tables["shifted"], "Shifted latents")
     strongest = _first(result, "strongest")
     if strongest is not None:

@@ -33,9 +33,9 @@ def judge(
     """State every claim that the tables allow."""
     return [
         *_trust(tables, choice, sets, record),
+        *_null(tables),
         *_places(tables["forecast"].filter(sft=sets[0]), sets, top),
         *_digits(tables, choice, sets),
-        *_null(tables),
         *_sets(tables, choice),
     ]
 
@@ -46,7 +46,8 @@ def headline(
     """Say the answer in a few sentences."""
     said = [_forecast(tables["forecast"].filter(sft=name), name, choice, top) for name in sets[:1]]
     if len(sets) > 1:
-        said.append(f"The other {len(sets) - 1} SFT sets are in the tables.")
+        more = "set is" if len(sets) == 2 else f"{len(sets) - 1} SFT sets are"
+        said.append(f"The other {more} in the tables.")
     return " ".join(
         [
             *said,
