@@ -60,7 +60,7 @@ class Sources:
     @property
     def files(self) -> list[Path]:
         """The files that numbers depend on."""
-        named = [*self.sft, *(Path(name) for name in self.domains if not is_task(name))]
+        named = [*self.sft, *(Path(name) for name in self.domains if Path(name).is_file())]
         runs = [run / "result.json" for run in self.history]
         beside = [path for path in (self.rollouts, self.labels) if path is not None]
         return [*named, *self.observed, *self.others, *runs, *beside]

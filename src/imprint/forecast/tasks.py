@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
@@ -15,21 +16,31 @@ from imprint.forecast.material import Text
 
 
 def is_task(name: str) -> bool:
-    """Say whether a name means a task or group of lm-eval: no file, no folder, no ending."""
+    """Say whether a name means a task or group of lm-eval: its kind of file, or no file at all."""
     path = Path(name)
-    return not path.exists() and not path.suffix and "/" not in name
+    if path.exists():
+        return path.suffix.lower() in (".yaml", ".yml")
+    return not path.suffix and "/" not in name
 
 
 def read_task(name: str) -> tuple[list[Text], list[Finding]]:
     """Read a task of lm-eval, or the tasks of a group, each of which is a domain.
 
+    Args:
+        name: as lm-eval knows it, or a YAML file of one's own.
+
     Raises:
         ConfigError: no such task, or its data cannot be had.
         DependencyError: lm-eval is not installed.
     """
-    tasks = require("lm_eval.tasks", "lm-eval")
+    tasks, path = require("lm_eval.tasks", "lm-eval"), Path(name)
     with _told(name), _silence():
-        manager = tasks.TaskManager()
+        if path.is_file():
+            folder = str(path.parent.resolve())
+            manager = tasks.TaskManager(include_path=folder, include_defaults=False)
+            name = _name_in(path)
+        else:
+            manager = tasks.TaskManager()
         if name not in manager.all_tasks:
             raise ConfigError(
                 f"no file and no task of lm-eval is called {name!r}; "
@@ -39,6 +50,13 @@ def read_task(name: str) -> tuple[list[Text], list[Finding]]:
         found = [text for key, task in loaded.items() for text in _texts(key, task)]
     detail = f"the task {name} of lm-eval gives {len(found)} texts in {len(loaded)} domains"
     return found, [Finding("task", detail, "info", count=len(found))]
+
+
+def _name_in(path: Path) -> str:
+    found = re.search(r"^(?:task|group):\s*['\"]?([\w.\-]+)", path.read_text(), re.MULTILINE)
+    if found is None:
+        raise ConfigError("the file names no task", where=str(path), remedy="write `task: NAME`.")
+    return found[1]
 
 
 def _texts(domain: str, task: Any) -> Iterator[Text]:
