@@ -6,7 +6,7 @@ down. `imprint.forecast` says beforehand what each will do; then the model is fi
 with several seeds, and the change of accuracy of every domain is measured. Every predictor is
 compared with the outcome over 3 × 12 domains, each set apart and all three together.
 
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/forecast_outcome.py [--steps 900] [--seeds 3]
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/forecast_outcome.py [--steps 900] [--seeds 3] [--seed 0]
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ def main() -> None:
     asked.add_argument("--sft-steps", type=int, default=200)
     asked.add_argument("--lr", type=float, default=3e-4, help="of fine-tuning")
     asked.add_argument("--seeds", type=int, default=3, help="fine-tunings of each SFT set")
+    asked.add_argument("--seed", type=int, default=0, help="of the world and the model")
     asked.add_argument("--out", type=Path, default=Path("imprint-runs/forecast-outcome"))
     options = asked.parse_args()
     begun = time.perf_counter()
@@ -81,6 +82,7 @@ def main() -> None:
         sft_steps=options.sft_steps,
         lr=options.lr,
         seeds=options.seeds,
+        seed=options.seed,
     )
     show(found, options.out)
     print(f"{time.perf_counter() - begun:.0f} s in all")
@@ -95,6 +97,7 @@ def experiment(
     lr: float,
     seeds: int,
     sae_tokens: int = 500_000,
+    seed: int = 0,
     **settings: Any,
 ) -> dict[str, pl.DataFrame]:
     """Do all of it in a folder; give the tables ``outcome``, ``evaluation`` and ``pooled``.
@@ -104,11 +107,12 @@ def experiment(
         steps, width: of the model and its training.
         sft_steps, lr, seeds: of fine-tuning.
         sae_tokens: tokens that the SAE is trained on.
+        seed: of the world and the model; another is another experiment.
         settings: of the forecast.
     """
     out.mkdir(parents=True, exist_ok=True)
-    world = domains()
-    model = pretrain(world, out / "model", steps=steps, width=width, seed=0)
+    world = domains(seed)
+    model = pretrain(world, out / "model", steps=steps, width=width, seed=seed)
     loaded = load(model, device="cpu")
     texts, tests = _items(world)
     sets = sft_sets(world)
