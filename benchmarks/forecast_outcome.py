@@ -6,7 +6,7 @@ down. `imprint.forecast` says beforehand what each will do; then the model is fi
 with several seeds, and the change of accuracy of every domain is measured. Every predictor is
 compared with the outcome over 3 × 12 domains, each set apart and all three together.
 
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/forecast_outcome.py [--steps 900] [--seeds 3] [--seed 0]
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/forecast_outcome.py [--seed 0] [--out FOLDER]
 """
 
 from __future__ import annotations
