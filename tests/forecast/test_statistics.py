@@ -53,20 +53,27 @@ class World:
         return found
 
     def firings(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns, drawn by the gaps between firings."""
-        return np.nonzero(self.chances.random((ROWS, LATENTS), dtype=np.float32) < p)
+        """Rows and columns where latents fire, each with its probability.
+
+        At least one of Poisson(−log(1 − p)) hits falls on a place with probability p exactly.
+        """
+        hits = self.chances.poisson(-np.log1p(-np.minimum(p, 0.999)) * ROWS)
+        columns = np.repeat(np.arange(LATENTS), hits)
+        fires = np.zeros(ROWS * LATENTS, dtype=bool)
+        fires[self.chances.integers(0, ROWS, len(columns)) * LATENTS + columns] = True
+        return np.divmod(np.flatnonzero(fires), LATENTS)
 
     def sample(self, latents: np.ndarray | None = None) -> scipy.sparse.csr_array:
         """Tokens of their own, [ROWS, LATENTS]."""
         factor = self.factor(latents)
-        at = self.firings((self.p * factor).astype(np.float32))
+        at = self.firings(self.p * factor)
         values = (self.scale * factor)[at[1]] * self.gamma(len(at[0]))
         return scipy.sparse.csr_array((values, at), shape=(ROWS, LATENTS))
 
     def pair(self, latents: np.ndarray | None) -> np.ndarray:
         """Changes [QUERIES, LATENTS] of means over the same tokens by a context."""
         factor = self.factor(latents)
-        rows, columns = self.firings((self.p * factor).astype(np.float32))
+        rows, columns = self.firings(self.p * factor)
         size = self.scale[columns] * self.gamma(len(rows))
         bare = self.chances.random(len(rows)) < 1 / factor[columns]
         moved = self.chances.random(len(rows)) < MOVED

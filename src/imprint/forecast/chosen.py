@@ -37,8 +37,8 @@ class Chosen:
 
     @property
     def null(self) -> list[Integers]:
-        """The latents of each draw under the first null."""
-        return self.nulls[self.meter.nulls[0]]
+        """The latents of each draw under the first null; none where it was not measured."""
+        return next(iter(self.nulls.values()), [])
 
     @property
     def union(self) -> Integers:

@@ -89,7 +89,7 @@ def read(
         others: readers of contexts of a kind, where that is not the same model.
     """
     begun = {key: reader.shared([r for r in rows if r]) for key, rows in contexts.shown.items()}
-    for numbers in chunks(contexts.bare, latents, reader.batcher.tokens):
+    for numbers in chunks(contexts.bare, latents, reader.tokens):
         rows = [contexts.bare[n] for n in numbers]
         xs = reader.spans(rows)
         oks = reader.kept(xs)

@@ -23,6 +23,7 @@ from imprint.models.load import Loaded
 from imprint.models.residual import Shared, Site, activations, refuse_nan, share
 
 VALUES = 1 << 22  # float32 values of a block of latents: 16 MB
+CPU_TOKENS = 2048  # tokens read together on a CPU
 TYPICAL = 4096  # tokens that the median norm is taken from
 Span = Literal["query", "answer"]
 Numbers = npt.NDArray[np.int64]
@@ -53,6 +54,12 @@ class Reader:
     median: float = 0.0
     counts: Counts = field(default_factory=Counts)
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that are read together: on a CPU its caches and allocator are spared."""
+        most = self.batcher.tokens
+        return min(most, CPU_TOKENS) if self.loaded.device.type == "cpu" else most
+
     def calibrate(self, rows: Sequence[Rendered], chances: np.random.Generator) -> None:
         """Take the median norm of all tokens of texts drawn until there are 4,096 tokens.
 
@@ -64,7 +71,8 @@ class Reader:
             if sum(len(one.ids) for one in drawn) >= TYPICAL:
                 break
         whole = [Rendered(one.ids, range(len(one.ids))) for one in drawn]
-        self.median = median_norm(self.spans(whole))
+        parts = (self.spans([whole[n] for n in some]) for some in chunks(whole, 1, self.tokens))
+        self.median = median_norm(x for xs in parts for x in xs)
 
     def spans(
         self, rows: Sequence[Rendered], shared: Shared | None = None, span: Span = "query"

@@ -140,7 +140,7 @@ def score(
                     f"{prefix}_{kind}{'_raw' if raw else ''}",
                     f"{WORDS[kind]} of {title}{', raw' if raw else ''}",
                     _values(means, chosen.draws, way, raw=raw),
-                    null=_values(means, chosen.null, way, raw=raw),
+                    null=_values(means, chosen.null, way, raw=raw) if chosen.null else None,
                     family=family,
                     note=NOTES[way, raw],
                 )

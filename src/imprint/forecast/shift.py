@@ -133,6 +133,7 @@ def icl(
     *,
     bos: bool,
     unrelated: Sequence[Text] = (),
+    nulls: bool = True,
 ) -> list[Meter]:
     """Contrast SFT prompts behind demonstrations with the same prompts bare.
 
@@ -143,6 +144,7 @@ def icl(
         bos: whether texts begin with the start of text.
         unrelated: texts whose words stand in place of the demonstrations under the null, cut to
             their length; by default the demonstrations' own tokens, shuffled.
+        nulls: read the queries in the contexts of the null too.
 
     Raises:
         DataError: demonstrations or queries do not fit into the context.
@@ -150,15 +152,16 @@ def icl(
     numbers, rows = bare(setting, reader, setting.sample, bos=bos)
     _refuse_none(rows)
     texts = [setting.sample[n] for n in numbers]
-    contexts = Contexts(rows, _contexts(setting, texts, rows, bos, unrelated))
+    shown = _contexts(setting, texts, rows, bos, unrelated)
+    contexts = Contexts(rows, {k: v for k, v in shown.items() if nulls or k[0] == "shift"})
     contexts.check()
     kinds = dict.fromkeys(kind for kind, _ in contexts.shown)
     keys = [*contexts.shown, *((kind, ALL) for kind in kinds)]
     meters = [Meter(sae, keys) for sae in saes]
-    for chunk, shown in read(reader, contexts, max(sae.latents for sae in saes)):
+    for chunk, passes in read(reader, contexts, max(sae.latents for sae in saes)):
         base = [pooled(m.sae, m.sae.latents, chunk.xs, chunk.oks, seen=m.activity) for m in meters]
         means = [_Mean() for _ in meters]
-        for key, one in shown:
+        for key, one in passes:
             for meter, before, mean in zip(meters, base, means, strict=True):
                 d = change(meter.sae, meter.sae.latents, chunk, before[0], one)
                 meter.add(key, d)
@@ -381,7 +384,7 @@ def _answers(
     _refuse_none(rows)
     meters = _halved(setting, saes, "flipped")
     longest = [max(pair, key=lambda one: len(one.ids)) for pair in rows]
-    for numbers in chunks(longest, max(sae.latents for sae in saes), reader.batcher.tokens):
+    for numbers in chunks(longest, max(sae.latents for sae in saes), reader.tokens):
         sides = [reader.spans([rows[n][side] for n in numbers], span="answer") for side in (0, 1)]
         oks = [reader.kept(xs) for xs in sides]
         for meter in meters:
@@ -394,7 +397,7 @@ def _answers(
 
 
 def _count_activity(reader: Reader, meters: Sequence[Meter], rows: Sequence[Rendered]) -> None:
-    for numbers in chunks(rows, max(m.sae.latents for m in meters), reader.batcher.tokens):
+    for numbers in chunks(rows, max(m.sae.latents for m in meters), reader.tokens):
         part = [rows[n] for n in numbers]
         xs = reader.spans(part)
         oks = reader.kept(xs)
