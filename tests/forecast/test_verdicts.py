@@ -128,6 +128,7 @@ def test_which_predictor_the_headline_is_about() -> None:
     names = ["digit_share", "sts_act", "rds_max"]
     assert choose(names, None, None).name == "sts_act"
     assert choose(names, "rds_max", None) == Choice("rds_max", "as asked for")
+    assert choose(names, None, None, partly={"sts_act"}).name == "rds_max"
     assert choose(["digit_share"], None, None).name == "digit_share"
     with pytest.raises(ConfigError, match="did you mean 'sts_act'"):
         choose(names, "sts_akt", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -28,8 +28,20 @@ class Choice:
     why: str
 
 
-def choose(names: Sequence[str], asked: str | None, record: Record | None) -> Choice:
+def choose(
+    names: Sequence[str],
+    asked: str | None,
+    record: Record | None,
+    *,
+    partly: Collection[str] = (),
+) -> Choice:
     """Choose the headline's predictor: the user's, the past's best, or the first at hand.
+
+    Args:
+        names: of all predictors.
+        asked: the user's.
+        record: of the past.
+        partly: predictors that cannot judge all domains; taken last.
 
     Raises:
         ConfigError: the user's is not among them.
@@ -40,7 +52,8 @@ def choose(names: Sequence[str], asked: str | None, record: Record | None) -> Ch
         return Choice(asked, "as asked for")
     if record is not None and record.best in names:
         return Choice(str(record.best), "which did best on past forecasts")
-    first = next((name for name in PREFERRED if name in names), names[0])
+    whole = [name for name in names if name not in partly] or list(names)
+    first = next((name for name in PREFERRED if name in whole), whole[0])
     return Choice(first, "unproven here")
 
 

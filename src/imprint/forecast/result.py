@@ -104,7 +104,8 @@ def score(inputs: Inputs, found: Sequence[Found]) -> list[Judged]:
     judged = []
     for one in found:
         scored = score_domains(one.predicted, groups, resamples=config.resamples, seed=config.seed)
-        choice = choose([s.predicted.name for s in scored], config.score, record)
+        partly = {s.predicted.name for s in scored if np.isnan(s.score).any()}
+        choice = choose([s.predicted.name for s in scored], config.score, record, partly=partly)
         rows = _with_observed(table(scored, inputs.domains, inputs.top), inputs, one.sft)
         judged.append(Judged(one, scored, choice, rows, _forecast(rows, inputs, one, choice)))
     return judged
@@ -149,7 +150,7 @@ def assemble(
 
 
 def _named(found: Found, name: str) -> pl.DataFrame:
-    return found.tables[name].select(pl.lit(found.sft).alias("sft"), pl.all())
+    return found.tables[name].fill_nan(None).select(pl.lit(found.sft).alias("sft"), pl.all())
 
 
 def _titles(judged: Sequence[Judged]) -> pl.DataFrame:

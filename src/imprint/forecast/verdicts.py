@@ -238,7 +238,7 @@ def _places(rows: pl.DataFrame, sets: Sequence[str], top: int) -> Iterator[Verdi
         )
         if not beyond:
             detail += " Its score is no more than its null, so it says nothing of this SFT set."
-        if not sure:
+        elif not sure:
             detail += " More texts and draws would decide it."
         first = "the domain that changes" if top == 1 else f"among the {top} domains that change"
         yield Verdict(f"{row['domain']} is {first} most{of}.", state, detail)

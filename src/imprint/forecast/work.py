@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from math import isfinite
 
 import polars as pl
 
@@ -105,7 +106,8 @@ class Work:
             self.bar.describe("fit of the SAE")
             fit = self._measured(sae.to(self.loaded.device))
             findings = gate(fit, sae, self.config.accept_bad_fit)
-            numbers = pl.DataFrame([fit.numbers()], infer_schema_length=None)
+            known = {k: v if v is None or isfinite(v) else None for k, v in fit.numbers().items()}
+            numbers = pl.DataFrame([known], infer_schema_length=None)
             rates = pl.DataFrame({"rate": fit.rates})
             return {"fit": numbers, "rates": rates, "findings": findings_frame(findings)}
 
