@@ -19,6 +19,7 @@ from tests_support import HOSTILE
 pytest.importorskip("sparsify", reason="eai-sparsify is not installed")
 
 SMALL = ["--tokens", "2000", "--batch-tokens", "256", "--latents", "40", "--k", "5"]
+SMALL += ["--learning-rate", "0.09"]
 QUICK = ["--window", "16", "--fit-tokens", "400", "--quiet"]
 
 

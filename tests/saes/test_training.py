@@ -14,13 +14,22 @@ from imprint.saes.hook import Hook
 from imprint.saes.training import CheckConfig, TrainConfig, check_sae, train_sae
 from imprint.saes.training.measure import measure
 from imprint.saes.training.texts import Windows, cut, read_texts
+from imprint.saes.training.trainer import default_rate
 from models_support import letters_tokenizer, tiny, torch
 from saes_support import assert_same
 
 pytest.importorskip("sparsify", reason="eai-sparsify is not installed")
 
 QUICK = TrainConfig(
-    layer=1, latents=48, k=6, tokens=4000, batch_tokens=256, fit_tokens=600, window=16, quiet=True
+    layer=1,
+    latents=48,
+    k=6,
+    tokens=4000,
+    batch_tokens=256,
+    learning_rate=0.09,
+    fit_tokens=600,
+    window=16,
+    quiet=True,
 )
 
 
@@ -81,6 +90,12 @@ def test_training_leaves_model_and_generator_as_they_were(model: Path, texts: Pa
     assert torch.equal(torch.get_rng_state(), state)
     assert len(loaded.model.model.layers) == 3
     assert_same(loaded.model(torch.tensor([[5, 9, 3]])).logits, before)
+
+
+def test_the_rate_is_less_for_small_batches() -> None:
+    assert default_rate(1 << 14, 1 << 16) == default_rate(1 << 14, 1 << 20) == 5e-3
+    assert default_rate(1 << 14, 1 << 13) == pytest.approx(2.5e-3)
+    assert default_rate(1 << 12, 1 << 16) == pytest.approx(1e-2)
 
 
 def test_small_activations_of_another_architecture(texts: Path, tmp_path: Path) -> None:
@@ -316,6 +331,7 @@ def test_a_real_model(shared: Path, tmp_path: Path) -> None:
         fit_tokens=5000,
         limit=1000,
         window=64,
+        batch_tokens=512,
         quiet=True,
         out=tmp_path,
     )

@@ -76,7 +76,7 @@ def train(
     batch_tokens
         Tokens per step; default 2,048.
     learning_rate
-        Default that of the trainer, 5e-3 / √(latents / 16,384).
+        Default 5e-3 / √(latents / 16,384) · ∛(batch_tokens / 65,536).
     held_out
         Share of the texts that the fit is judged on; default 0.1.
     fit_tokens

@@ -59,7 +59,8 @@ class TrainConfig:
         k: how many of them fire per token; by default 32, at most a quarter of the width.
         tokens: tokens to train on; texts are read again where they are fewer.
         batch_tokens: tokens per step.
-        learning_rate: by default the trainer's own, 5e-3 / √(latents / 16,384).
+        learning_rate: by default the trainer's own, 5e-3 / √(latents / 16,384), which is meant for
+            batches of 65,536 tokens, times the third root of ``batch_tokens`` / 65,536.
         held_out: share of the texts that the fit is judged on.
         accept_bad_fit: keep an SAE that does not fit.
         fit_tokens, window, limit, dtype, device, trust_remote_code, seed, quiet: as for a check.

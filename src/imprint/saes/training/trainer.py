@@ -8,6 +8,7 @@ activations are, so these are scaled to a mean norm of √d, and the scale is fo
 from __future__ import annotations
 
 import io
+import math
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ PACKAGE = "eai-sparsify"
 AUXILIARY = 1 / 32
 SEEN = 32  # windows that the scale is taken from
 TINY = 1e-12
+MEANT = 1 << 16  # tokens in a batch that the trainer's own learning rate is meant for
 NEVER = 1 << 60
 PARTS = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "W_dec", "b_dec": "b_dec"}
 
@@ -60,6 +62,17 @@ def train(
         trainer = sparsify.Trainer(settings, data, loaded.model.base_model)
         trainer.fit()
         return _weights(Path(folder) / "run" / hook / "sae.safetensors", scale)
+
+
+def default_rate(latents: int, batch_tokens: int) -> float:
+    """Give the learning rate: the trainer's own, less for batches smaller than it is meant for.
+
+    Steps of its optimiser have one size, so that noise grows as batches shrink. The third root was
+    found on a small model, where 2 million tokens in batches of 2,048 leave 0.103 of the variance
+    at the trainer's own rate and 0.065 at 0.3 of it.
+    """
+    own = 5e-3 / math.sqrt(latents / (1 << 14))
+    return own * math.cbrt(min(1.0, batch_tokens / MEANT))
 
 
 def trainer_version() -> str:

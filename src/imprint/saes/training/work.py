@@ -27,7 +27,7 @@ from imprint.saes.training.made import built, packed, stored, unpacked
 from imprint.saes.training.measure import SAE, measure
 from imprint.saes.training.result import SaeResult, assemble
 from imprint.saes.training.texts import Windows, cut, drawn, read_texts, text_files
-from imprint.saes.training.trainer import trainer_version
+from imprint.saes.training.trainer import default_rate, trainer_version
 
 COMPUTING = ("torch", "transformers")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
@@ -151,7 +151,8 @@ def open_training(model: str | Path, texts: str | Path, config: TrainConfig) -> 
     k = config.k or min(32, max(1, width // 4), latents)
     if k > latents:
         raise ConfigError(f"--k {k} is more than the {latents} latents")
-    settled = replace(config, layer=layer, latents=latents, k=k)
+    rate = config.learning_rate or default_rate(latents, config.batch_tokens)
+    settled = replace(config, layer=layer, latents=latents, k=k, learning_rate=rate)
     return Subject(checkpoint, _texts(texts), settled)
 
 
