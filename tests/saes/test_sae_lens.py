@@ -189,3 +189,24 @@ def test_equals_the_library(tmp_path: Path, kind: str, norm: str) -> None:
     with torch.no_grad():
         assert_same(ours.encode(x), loaded.encode(x))
         assert_same(ours.reconstruct(x), loaded(x))
+
+
+@pytest.mark.parametrize("kind", ["standard", "jumprelu"])
+def test_a_scale_is_folded_as_the_library_folds_it(tmp_path: Path, kind: str) -> None:
+    pytest.importorskip("sae_lens", reason="sae-lens is not installed", exc_type=ImportError)
+    from sae_lens.registry import get_sae_class
+
+    cls, config = get_sae_class(kind)
+    norm = {"normalize_activations": "expected_average_only_in"}
+    theirs = cls(config(d_in=WIDTH, d_sae=LATENTS, **norm))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in theirs.parameters():
+            weight.copy_(0.5 * torch.randn_like(weight))
+    theirs.save_model(tmp_path)
+    ours, x = open_sae(tmp_path), parts()["x"]
+    assert ours.undecided
+    with torch.no_grad():
+        theirs.fold_activation_norm_scaling_factor(0.3)
+        assert_same(ours.scaled(0.3).encode(x), theirs.encode(x))
+        assert_same(ours.scaled(0.3).reconstruct(x), theirs(x))
