@@ -34,7 +34,7 @@ def test_a_local_path_wins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "subpath", ["../other", "a/../../b", "/etc", "", "..", "a\\..\\..\\b", "c:/x"]
+    "subpath", ["../other", "a/../../b", "/etc", "", "..", "a\\..\\..\\b", "c:/x", "*"]
 )
 def test_no_subpath_leads_out(tmp_path: Path, subpath: str) -> None:
     with pytest.raises(ConfigError, match=r"no path inside|names no folder"):
@@ -155,26 +155,45 @@ def test_a_cut_off_network_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         open_sae("org/saes")
 
 
+class Hub:
+    """A repository of the hub, of which a part is in the cache already."""
+
+    def __init__(self, cache: Path, files: list[str], monkeypatch: pytest.MonkeyPatch):
+        import huggingface_hub
+
+        self.cache, self.files, self.asked = cache, files, []
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", self.snapshot)
+        monkeypatch.setattr(huggingface_hub, "HfApi", lambda: self)
+
+    def snapshot(self, _: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        self.asked += allow_patterns
+        return str(self.cache)
+
+    def list_repo_files(self, *_: object, **__: object) -> list[str]:
+        return self.files
+
+
 def test_a_repository_of_many_is_not_downloaded_whole(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import huggingface_hub
-
-    asked = {}
-
-    def snapshot(_: str, *, revision: str | None, allow_patterns: list[str]) -> str:
-        asked["patterns"] = allow_patterns
-        return str(tmp_path)
-
-    class Api:
-        def list_repo_files(self, *_: object, **__: object) -> list[str]:
-            return ["README.md", "layer_1/width_16k/average_l0_20/params.npz", "layer0.sae.pt"]
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    with pytest.raises(CheckpointError, match=r"layer0\.sae\.pt, layer_1/width_16k/average_l0_20"):
+    files = ["README.md", "layer_1/width_16k/average_l0_20/params.npz", "layer0.sae.pt"]
+    hub = Hub(tmp_path, files, monkeypatch)
+    sae_lens(tmp_path / "layers.1")  # fetched before
+    with pytest.raises(CheckpointError, match=r"2 SAEs: layer0\.sae\.pt, layer_1/width_16k/av"):
         open_sae("org/saes")
-    assert not any("*" in pattern for pattern in asked["patterns"])
-    sae_lens(tmp_path / "layers.1")
+    assert not any("*" in pattern for pattern in hub.asked)
     assert open_sae("org/saes@v1:layers.1").source == "org/saes@v1:layers.1"
-    assert asked["patterns"][:2] == ["layers.1", "layers.1/*"]
+    assert hub.asked[-4:-2] == ["layers.1", "layers.1/*"]
+
+
+def test_the_one_sae_of_a_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hub = Hub(tmp_path, ["deep/er/cfg.json", "deep/er/sae_weights.safetensors"], monkeypatch)
+    sae_lens(tmp_path / "deep" / "er")
+    assert open_sae("org/sae").format == "SAELens"
+    assert "deep/er/*" in hub.asked
+    sae_lens(tmp_path)
+    assert len(open_sae("org/sae").files) == 2
+    (tmp_path / "sae_weights.safetensors").unlink()
+    hub.files = ["README.md"]
+    with pytest.raises(CheckpointError, match="holds no weights"):
+        open_sae("org/sae")

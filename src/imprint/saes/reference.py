@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +17,7 @@ ROOT = (
     *("sae_weights.safetensors", "sae.safetensors", "params.safetensors", "params.npz", "ae.pt"),
     "checkpoints/final.safetensors",
 )
+WEIGHTS = (".safetensors", ".npz", ".pt", ".pth")
 LISTED = 12
 
 
@@ -60,7 +63,7 @@ def parse_sae(text: str) -> SaeReference:
 
 def _inside(subpath: str, text: str) -> str:
     parts = PurePosixPath(subpath.replace("\\", "/"))
-    if not subpath or parts.is_absolute() or ".." in parts.parts or ":" in subpath:
+    if not subpath or parts.is_absolute() or ".." in parts.parts or set(":*?[") & set(subpath):
         raise ConfigError(f"{text!r}: {subpath!r} is no path inside the folder", remedy=FORM)
     return str(parts)
 
@@ -69,53 +72,77 @@ def locate_sae(reference: SaeReference) -> Path:
     """Find the folder or file of an SAE, downloading that part of a repository where needed.
 
     Raises:
-        CheckpointError: it is not there, or the repository cannot be had.
+        CheckpointError: it is not there, the repository cannot be had, or holds several.
     """
-    root = Path(reference.source) if exists(reference.source) else _fetch(reference)
-    path = root / reference.subpath if reference.subpath else root
+    if exists(reference.source):
+        return _below(Path(reference.source), reference.subpath)
+    if reference.subpath is not None:
+        return _below(_fetched(reference, reference.subpath), reference.subpath)
+    root = _fetched(reference, None)
+    # what else lies there was fetched for another name, and says nothing about this one
+    if any((root / name).is_file() for name in ROOT if not name.endswith(".json")):
+        return root
+    only = _only_one(reference)
+    return _below(_fetched(reference, only), only)
+
+
+def _below(root: Path, subpath: str | None) -> Path:
+    path = root / subpath if subpath else root
     if not path.exists():
         inside = sorted(p.name for p in root.iterdir())[:LISTED] if root.is_dir() else []
         raise CheckpointError(
-            f"has no {reference.subpath!r}; it holds {', '.join(inside) or 'nothing'}",
-            where=str(root),
+            f"has no {subpath!r}; it holds {', '.join(inside) or 'nothing'}", where=str(root)
         )
     return path
 
 
-def _fetch(reference: SaeReference) -> Path:
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError
+def _fetched(reference: SaeReference, subpath: str | None) -> Path:
+    """Download a part of a repository, and give the folder that it lies in."""
+    from huggingface_hub import snapshot_download
 
-    sub = reference.subpath
-    # config.json of the root tells of the model; a subpath may be a file or a folder
-    wanted = [sub, f"{sub}/*", "config.json", "cfg.json"] if sub else list(ROOT)
-    named = str(SaeReference(reference.source, reference.revision))
-    try:
-        folder = Path(
+    # a subpath may be a file or a folder; settings of the root tell of the model
+    wanted = [subpath, f"{subpath}/*", "config.json", "cfg.json"] if subpath else list(ROOT)
+    with _had(reference):
+        return Path(
             snapshot_download(reference.source, revision=reference.revision, allow_patterns=wanted)
         )
-        if sub or any(path.suffix != ".json" for path in folder.iterdir() if path.is_file()):
-            return folder
+
+
+def _only_one(reference: SaeReference) -> str:
+    """Give the one SAE of a repository, which may lie in a folder."""
+    from huggingface_hub import HfApi
+
+    with _had(reference):
         files = HfApi().list_repo_files(reference.source, revision=reference.revision)
+    found = sorted({_sae_of(name) for name in files if name.endswith(WEIGHTS)})
+    if len(found) == 1:
+        return found[0]
+    shown = ", ".join(found[:LISTED]) + (", …" if len(found) > LISTED else "")
+    raise CheckpointError(
+        f"the repository holds {len(found)} SAEs: {shown}" if found else "holds no weights",
+        where=str(reference),
+        remedy=f"choose one: {reference}:{found[0]}." if found else None,
+    )
+
+
+def _sae_of(name: str) -> str:
+    """Give the folder of an SAE's weights, or the file itself where files lie side by side."""
+    path = PurePosixPath(name)
+    alone = path.name.endswith((".pt", ".pth")) and path.name != "ae.pt"
+    return name if alone else str(path.parent).removesuffix("/checkpoints")
+
+
+@contextmanager
+def _had(reference: SaeReference) -> Iterator[None]:
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        yield
     except (OSError, HFValidationError) as failed:
         said = str(failed).strip().splitlines() or [""]
         raise CheckpointError(
             f"no such folder here, and it cannot be had as a repository ({type(failed).__name__}: "
             f"{said[0]})",
-            where=named,
+            where=str(SaeReference(reference.source, reference.revision)),
             remedy="check the name and revision; offline, download it first or give its folder.",
         ) from failed
-    found = sorted({_sae_of(name) for name in files if not name.endswith((".json", ".md"))})
-    shown = ", ".join(found[:LISTED]) + (
-        f", … ({len(found)} in all)" if len(found) > LISTED else ""
-    )
-    raise CheckpointError(
-        f"the repository holds several SAEs: {shown}",
-        where=named,
-        remedy=f"choose one: {named}:{found[0] if found else 'SUBPATH'}.",
-    )
-
-
-def _sae_of(name: str) -> str:
-    path = PurePosixPath(name)
-    return name if name.endswith((".pt", ".pth")) else str(path.parent)
