@@ -175,7 +175,8 @@ def forecast(
         No progress and no notes on stderr.
     """
     from imprint.forecast.forecast import describe, open_run, perform
-    from imprint.forecast.inputs import Sources, gather
+    from imprint.forecast.inputs import gather
+    from imprint.forecast.sources import Sources
     from imprint.report import publish
 
     given: dict[str, Any] = {

@@ -13,9 +13,10 @@ import polars as pl
 from imprint.configuration import build
 from imprint.errors import require
 from imprint.forecast.config import ForecastConfig
-from imprint.forecast.inputs import Inputs, Sources, gather
+from imprint.forecast.inputs import Inputs, gather
 from imprint.forecast.replay import mixture_file, plan
 from imprint.forecast.result import ForecastResult, Judged, assemble, score
+from imprint.forecast.sources import Sources
 from imprint.forecast.work import Work, missing, passes
 from imprint.progress import progress
 from imprint.report import publish

@@ -17,53 +17,14 @@ from imprint.forecast.labels import read_labels
 from imprint.forecast.material import Material, Text
 from imprint.forecast.observed import Observed, accuracy_before, read_observed
 from imprint.forecast.rollouts import Rollout, read_rollouts
-from imprint.forecast.tasks import is_task, read_task
-from imprint.forecast.texts import drawn, read_domains, read_sft, without_repeats
+from imprint.forecast.selection import FEWEST, note_leaks, read_sets, read_texts
+from imprint.forecast.sources import Sources
 from imprint.models.load import TOKENIZERS
 from imprint.models.prompting import Prompter, Prompting, prompter
 from imprint.models.tokenizer import tokenizer_of
 from imprint.saes import Sae, open_sae
 
-FEWEST = 10  # texts of a domain, and examples of SFT: fewer give no interval worth the name
-OF_SFT = 2  # times the tokens of a domain are read of each SFT set, as the paper does (App. B.2)
 UNSET = 2048  # tokens of context where the config does not tell
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """What the user named.
-
-    Attributes:
-        sft: files of SFT examples.
-        domains: files of domain texts, or names of lm-eval tasks.
-        sae: ``PATH_OR_REPO[@REVISION][:SUBPATH]``.
-        observed: a table of changes, or two of scores.
-        history: folders of past runs whose outcomes are known.
-        tuned: the fine-tuned model, for the oracle.
-        rollouts: samples of the policy with their rewards.
-        labels: what latents are called.
-        others: tables of changes that were seen with another model or SFT set.
-        rename: our column name → the name in the files.
-    """
-
-    sft: tuple[Path, ...] = ()
-    domains: tuple[str, ...] = ()
-    sae: str | None = None
-    observed: tuple[Path, ...] = ()
-    history: tuple[Path, ...] = ()
-    tuned: str | None = None
-    rollouts: Path | None = None
-    labels: Path | None = None
-    others: tuple[Path, ...] = ()
-    rename: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def files(self) -> list[Path]:
-        """The files that numbers depend on."""
-        named = [*self.sft, *(Path(name) for name in self.domains if Path(name).is_file())]
-        runs = [run / "result.json" for run in self.history]
-        beside = [path for path in (self.rollouts, self.labels) if path is not None]
-        return [*named, *self.observed, *self.others, *runs, *beside]
 
 
 @dataclass(frozen=True)
@@ -169,9 +130,9 @@ def gather(model: str | Path, sources: Sources, config: ForecastConfig) -> Input
     sae = _sae(sources, config, base)
     tokenizer = tokenizer_of(str(base.reference), trust_remote_code=config.trust_remote_code)
     findings: list[Finding] = []
-    sets, whole, sft_tokens = _sets(sources, config, tokenizer, findings)
-    texts, lengths = _domains(sources, config, tokenizer, context, findings)
-    _note_leaks(sets, texts, findings)
+    sets, whole, sft_tokens = read_sets(sources, config, tokenizer, findings)
+    texts, lengths = read_texts(sources, config, tokenizer, context, findings)
+    note_leaks(sets, texts, findings)
     return Inputs(
         base=base,
         tuned=open_checkpoint(sources.tuned) if sources.tuned else None,
@@ -256,135 +217,6 @@ def _others(sources: Sources) -> dict[str, dict[str, float]]:
     return found
 
 
-def _sets(
-    sources: Sources, config: ForecastConfig, tokenizer: Any, findings: list[Finding]
-) -> tuple[dict[str, tuple[Text, ...]], dict[str, tuple[Text, ...]], dict[str, int]]:
-    rename = _of("prompt completion messages id", sources)
-    found: dict[str, tuple[Text, ...]] = {}
-    whole: dict[str, tuple[Text, ...]] = {}
-    tokens: dict[str, int] = {}
-    # before RL there is no SFT set: what the policy was rewarded for stands in its place
-    paths = sources.sft or tuple(filter(None, [sources.rollouts]))
-    for path, name in zip(paths, _names(paths), strict=True):
-        rewarded = path == sources.rollouts
-        texts, said = read_sft(path, rename=rename, group_by=config.group_by, rewarded=rewarded)
-        texts, again = without_repeats(texts, f"examples of {path.name}")
-        findings += [*said, *again]
-        lengths = _lengths(tokenizer, [f"{t.prompt}\n{t.answer}" for t in texts])
-        kept = drawn(
-            texts, lengths, tokens=OF_SFT * config.tokens, limit=config.limit, seed=config.seed
-        )
-        for group in dict.fromkeys(text.group for text in texts):
-            own = [at for at in kept if texts[at].group == group]
-            label = _label(name, group, config.group_by, len(paths))
-            if len(own) < FEWEST:
-                raise DataError(
-                    f"the SFT set {label!r} has {len(own)} examples, and a forecast needs {FEWEST}",
-                    where=str(path),
-                    remedy=f"give at least {FEWEST}, or raise --tokens or --limit.",
-                )
-            found[label] = tuple(texts[at] for at in own)
-            tokens[label] = sum(lengths[at] for at in own)
-            whole[label] = tuple(text for text in texts if text.group == group)
-            _note_sample(label, len(own), len(whole[label]), findings)
-    return found, whole, tokens
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    stems = [path.name.partition(".")[0] or path.name for path in paths]
-    return stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
-
-
-def _label(name: str, group: str, group_by: str | None, files: int) -> str:
-    if group_by is None:
-        return name
-    return group if files == 1 else f"{name}: {group}"
-
-
-def _note_sample(name: str, taken: int, total: int, findings: list[Finding]) -> None:
-    if taken < total:
-        detail = f"of the SFT set {name!r}, {taken} of {total} examples were drawn"
-        findings.append(Finding("sft_sample", detail, "info", count=taken))
-
-
-def _domains(
-    sources: Sources,
-    config: ForecastConfig,
-    tokenizer: Any,
-    context: int,
-    findings: list[Finding],
-) -> tuple[list[Text], list[int]]:
-    rename = _of("prompt answer domain id", sources)
-    texts: list[Text] = []
-    for name in sources.domains:
-        read, said = read_task(name) if is_task(name) else read_domains(Path(name), rename=rename)
-        texts += read
-        findings += said
-    groups = list(dict.fromkeys(text.group for text in texts))
-    texts = sorted(texts, key=lambda text: groups.index(text.group))
-    texts, again = without_repeats(texts, "domain texts")
-    findings += again
-    lengths = _lengths(tokenizer, [text.prompt for text in texts])
-    texts, lengths = _fitting(texts, lengths, context, findings)
-    kept = drawn(texts, lengths, tokens=config.tokens, limit=config.limit, seed=config.seed)
-    taken = [texts[at] for at in kept]
-    _refuse_few(groups, taken, texts, config)
-    if len(groups) < 2:
-        raise DataError(
-            f"{len(groups)} domain, and a forecast compares domains",
-            where=sources.domains[0],
-            remedy="name the domain of each row in a column `domain`, or give several files.",
-        )
-    return taken, [lengths[at] for at in kept]
-
-
-def _fitting(
-    texts: list[Text], lengths: list[int], context: int, findings: list[Finding]
-) -> tuple[list[Text], list[int]]:
-    """Leave out texts that the model cannot read whole; they would lose their question."""
-    fits = [n for n, length in enumerate(lengths) if length < context]
-    gone = [text for text, length in zip(texts, lengths, strict=True) if length >= context]
-    if gone:
-        detail = (
-            f"{len(gone)} domain texts are longer than the model's context of {context} tokens "
-            f"and are left out, the first at {gone[0].place or gone[0].name}"
-        )
-        findings.append(Finding("beyond_context", detail, count=len(gone)))
-    return [texts[n] for n in fits], [lengths[n] for n in fits]
-
-
-def _refuse_few(
-    groups: Sequence[str], taken: Sequence[Text], fitting: Sequence[Text], config: ForecastConfig
-) -> None:
-    for group in groups:
-        count = sum(text.group == group for text in taken)
-        if count >= FEWEST:
-            continue
-        there = sum(text.group == group for text in fitting)
-        where = next((text.place for text in fitting if text.group == group), None)
-        more = "raise --tokens." if there >= FEWEST else f"give at least {FEWEST}, or leave it out."
-        raise DataError(
-            f"the domain {group!r} has {count} texts to read, and its interval needs {FEWEST}"
-            + (f" (--tokens {config.tokens} stops there)" if there > count else ""),
-            where=where,
-            remedy=more,
-        )
-
-
-def _note_leaks(
-    sets: dict[str, tuple[Text, ...]], texts: Sequence[Text], findings: list[Finding]
-) -> None:
-    for name, examples in sets.items():
-        known = {text.prompt for text in examples}
-        shared = [text for text in texts if text.prompt in known]
-        if shared:
-            detail = (
-                f"{len(shared)} domain texts are prompts of the SFT set {name!r} too, the first at "
-                f"{shared[0].place or shared[0].name}: those domains are trained on"
-            )
-            findings.append(Finding("leak", detail, count=len(shared)))
-
-
 def _observed(
     sources: Sources, sets: list[str], texts: Sequence[Text], findings: list[Finding]
 ) -> dict[str, Observed]:
@@ -424,19 +256,6 @@ def _compare_names(
     if apart:
         detail = f"{len(apart)} domains stand on one side only: {', '.join(apart[:8])}"
         findings.append(Finding("unobserved", detail, count=len(apart)))
-
-
-def _of(names: str, sources: Sources) -> dict[str, str]:
-    known = ["prompt", "completion", "messages", "id", "answer", "domain"]
-    for ours, _ in sources.rename:
-        if ours not in known:
-            raise ConfigError(f"--map {ours}=…: {nearest(ours, known)}")
-    return {ours: theirs for ours, theirs in sources.rename if ours in names.split()}
-
-
-def _lengths(tokenizer: Any, texts: Sequence[str]) -> list[int]:
-    found = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-    return [len(ids) for ids in found]
 
 
 def _text_config(base: Checkpoint) -> dict[str, Any]:
