@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ from imprint.models import Loaded, load
 from imprint.models.batching import Batcher
 from imprint.models.residual import site
 from imprint.saes import random_dictionary
+from imprint.saes.activations import JumpRelu, Relu, TopK
 from models_support import tiny, torch
 
 ROWS = [
@@ -57,21 +60,22 @@ def test_batches_change_nothing(loaded: Loaded, reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("block", [1, 50, 1 << 22])
-def test_pooling_in_blocks_is_that_of_the_dense_matrix(monkeypatch, block: int) -> None:
+@pytest.mark.parametrize("function", [Relu(), JumpRelu(0.1 * torch.arange(25)), TopK(4)])
+def test_pooling_in_blocks_is_that_of_the_dense_matrix(monkeypatch, block, function) -> None:
     monkeypatch.setattr(features, "VALUES", block)
-    sae = random_dictionary(16, 25, 0)
+    monkeypatch.setattr(features, "COLUMNS", 10)
+    sae = replace(random_dictionary(16, 25, 0), function=function)
     draw = torch.Generator().manual_seed(0)
     xs = [torch.randn(n, 16, generator=draw) for n in (3, 1, 6, 2)]
     oks = [torch.rand(len(x), generator=draw) < 0.7 for x in xs]
     oks[3][:] = False
     largest, activity = [], Activity(25, torch.device("cpu"))
 
-    class Watched:
-        def encode(self, x):
-            largest.append(len(x) * 25)
-            return sae.encode(x)
+    def seen(h, where) -> None:
+        largest.append(h.numel())
+        activity(h, where)
 
-    found = pooled(Watched(), 25, xs, oks, squares=True, seen=activity)
+    found = pooled(sae, 25, xs, oks, squares=True, seen=seen)
     for n in range(3):
         if oks[n].any():
             h = sae.encode(xs[n][oks[n]])

@@ -8,7 +8,7 @@ sums; what is kept per text are the few latents that were found to shift.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -21,12 +21,17 @@ from imprint.forecast.statistics import Floats, Paired, paired
 from imprint.models.batching import Batcher
 from imprint.models.load import Loaded
 from imprint.models.residual import Shared, Site, activations, refuse_nan, share
+from imprint.saes import Sae
 
-VALUES = 1 << 22  # float32 values of a block of latents: 16 MB
+VALUES = 1 << 20  # float32 values of a block of latents: 4 MB, which caches hold
+GPU_VALUES = 1 << 26  # the same on a GPU, which wants large blocks
+COLUMNS = 2048  # latents of a block, where an SAE can be parted
+POOLED = 1 << 22  # values of the means of a chunk's texts: 16 MB
 CPU_TOKENS = 2048  # tokens read together on a CPU
 TYPICAL = 4096  # tokens that the median norm is taken from
 Span = Literal["query", "answer"]
 Numbers = npt.NDArray[np.int64]
+Seen = Callable[[Any, slice], None]
 
 
 class Encoder(Protocol):
@@ -136,7 +141,7 @@ def pooled(
     oks: Sequence[Any],
     *,
     squares: bool = False,
-    seen: Callable[[Any], None] | None = None,
+    seen: Seen | None = None,
 ) -> Any:
     """Give the mean of each latent over the kept tokens of each text.
 
@@ -146,7 +151,7 @@ def pooled(
         xs: activations [tokens, d] of each text.
         oks: which tokens count, bool [tokens].
         squares: give the mean of squares too.
-        seen: is shown every block of latents [rows, L].
+        seen: is shown every block of latents and which they are.
 
     Returns:
         [1 or 2, texts, latents] float32; NaN for a text of which no token counts.
@@ -156,20 +161,40 @@ def pooled(
     x = torch.cat([x[ok] for x, ok in zip(xs, oks, strict=True)])
     owner = torch.repeat_interleave(torch.arange(len(xs), device=x.device), counts)
     sums = torch.zeros((1 + squares, len(xs), latents), device=x.device)
-    rows = max(1, VALUES // max(1, latents))
+    values = VALUES if x.device.type == "cpu" else GPU_VALUES
     with torch.inference_mode():
-        for start in range(0, len(x), rows):
-            h = encoder.encode(x[start : start + rows])
-            if seen is not None:
-                seen(h)
-            own = owner[start : start + rows]
-            first, last = int(own[0]), int(own[-1]) + 1
-            member = own[None] == torch.arange(first, last, device=x.device)[:, None]
-            # a product adds up rows of several texts at once, without a copy of the block
-            sums[0, first:last].addmm_(member.float(), h)
-            if squares:
-                sums[1, first:last].addmm_(member.float(), h.square_())
+        for where, part in _columns(encoder, latents):
+            rows = max(1, values // (where.stop - where.start))
+            for start in range(0, len(x), rows):
+                h = part.encode(x[start : start + rows])
+                if seen is not None:
+                    seen(h, where)
+                own = owner[start : start + rows]
+                first, last = int(own[0]), int(own[-1]) + 1
+                member = own[None] == torch.arange(first, last, device=x.device)[:, None]
+                # a product adds up rows of several texts at once, without a copy of the block
+                sums[0, first:last, where].addmm_(member.float(), h)
+                if squares:
+                    sums[1, first:last, where].addmm_(member.float(), h.square_())
     return sums / counts[:, None]
+
+
+def _columns(encoder: Encoder, latents: int) -> Iterator[tuple[slice, Encoder]]:
+    """Give an encoder in parts of some latents each, views of it, where it can be parted.
+
+    Narrow parts times many rows are faster than whole rows: both sides stay in a CPU's caches.
+    """
+    if not isinstance(encoder, Sae) or not encoder.separable:
+        yield slice(0, latents), encoder
+        return
+    for start in range(0, latents, COLUMNS):
+        where = slice(start, min(start + COLUMNS, latents))
+        yield where, _part(encoder, where)
+
+
+def _part(sae: Sae, where: slice) -> Sae:
+    function = sae.function.each(lambda values: values[where] if values.ndim else values)
+    return replace(sae, w_enc=sae.w_enc[:, where], b_enc=sae.b_enc[where], function=function)
 
 
 class Changes:
@@ -219,23 +244,25 @@ class Activity:
 
     def __init__(self, latents: int, device: Any):
         torch = require("torch", "models")
-        self.tokens = 0
+        self._tokens = torch.zeros(latents, dtype=torch.float64, device=device)
         self._sums = torch.zeros((3, latents), dtype=torch.float64, device=device)
 
-    def __call__(self, h: Any) -> None:
-        """Count a block [N, L]."""
-        self.tokens += len(h)
-        self._sums[0] += (h != 0).sum(0)
-        self._sums[1] += h.sum(0)
-        self._sums[2] += h.square().sum(0)
+    def __call__(self, h: Any, where: slice = slice(None)) -> None:
+        """Count a block [N, n] of some latents."""
+        self._tokens[where] += len(h)
+        self._sums[0, where] += (h != 0).sum(0)
+        self._sums[1, where] += h.sum(0)
+        self._sums[2, where] += h.square().sum(0)
+
+    def _mean(self, at: int) -> Floats:
+        return np.asarray((self._sums[at] / self._tokens.clamp(min=1)).cpu().numpy())
 
     @property
     def rates(self) -> Floats:
         """Share of tokens on which each fires, [L]."""
-        return np.asarray(self._sums[0].cpu().numpy() / max(1, self.tokens))
+        return self._mean(0)
 
     @property
     def variances(self) -> Floats:
         """Variance of each over tokens, [L]."""
-        first, second = (self._sums[n].cpu().numpy() / max(1, self.tokens) for n in (1, 2))
-        return np.asarray(np.maximum(second - first**2, 0.0))
+        return np.asarray(np.maximum(self._mean(2) - self._mean(1) ** 2, 0.0))

@@ -43,7 +43,7 @@ from imprint.forecast.contexts import (
     read,
     room_before,
 )
-from imprint.forecast.features import Activity, Changes, Reader, chunks, pooled
+from imprint.forecast.features import POOLED, Activity, Changes, Reader, chunks, pooled
 from imprint.forecast.gradients import answer_gradients
 from imprint.forecast.material import Text
 from imprint.forecast.rendering import Rendered, render, scrambled
@@ -243,7 +243,7 @@ def grad(setting: Setting, reader: Reader, saes: Sequence[Sae], *, bos: bool) ->
         if not bool(torch.isfinite(slopes).any()):
             raise DataError("no SFT answer fits into the context behind its prompt")
         for meter in meters:
-            most = max(1, (1 << 22) // meter.sae.latents)
+            most = max(1, POOLED // meter.sae.latents)
             for at in range(0, len(texts), most):
                 part = slopes[at : at + most].to(meter.sae.w_dec.device)
                 d = part @ meter.sae.w_dec.float().T

@@ -14,7 +14,7 @@ import numpy as np
 
 from imprint.errors import require
 from imprint.forecast.contexts import ALL, Key, bare, behind, demonstrations, room_before
-from imprint.forecast.features import VALUES, Reader
+from imprint.forecast.features import POOLED, Reader
 from imprint.forecast.rendering import Rendered
 from imprint.forecast.setting import Setting
 from imprint.forecast.shift import Meter
@@ -59,7 +59,7 @@ def _latents(
 ) -> Iterator[Any]:
     """Give blocks of latents [rows, L] of all tokens, in order."""
     torch = require("torch", "models")
-    size, done = max(1, VALUES // meter.sae.latents), 0
+    size, done = max(1, POOLED // meter.sae.latents), 0
     for at in range(0, len(rows), BATCH):
         whole = [Rendered(one.ids, range(len(one.ids))) for one in rows[at : at + BATCH]]
         x = torch.cat(reader.spans(whole))[: TOKENS - done]
