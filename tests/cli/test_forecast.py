@@ -147,8 +147,11 @@ def test_components_sets_and_a_mixture(made: dict[str, str], tmp_path: Path, cap
     written = [json.loads(line) for line in (out / "mixture.jsonl").read_text().splitlines()]
     assert {row["origin"] for row in written} == {"sft", "base model"}
     assert all(row["prompt"] and row["completion"] for row in written)
+    again = [*given(made), "--families", "lexical", "--out", str(out)]
     sets = pl.read_parquet(out / "tables" / "sets.parquet").filter(predictor=found["score"])
     assert sorted(sets["rank"]) == [1, 2]
+    assert call(*again, capsys=capsys)[0] == 0
+    assert not (out / "mixture.jsonl").exists()  # it belonged to the run before
 
 
 def test_past_forecasts_choose_the_predictor(

@@ -174,10 +174,9 @@ def forecast(
     quiet
         No progress and no notes on stderr.
     """
-    from imprint.forecast.forecast import describe, open_run, perform
+    from imprint.forecast.forecast import describe, open_run, perform, save
     from imprint.forecast.inputs import gather
     from imprint.forecast.sources import Sources
-    from imprint.report import publish
 
     given: dict[str, Any] = {
         "shift": shift,
@@ -229,7 +228,7 @@ def forecast(
         return
     run = open_run(inputs, target)
     result, files = perform(inputs, run)
-    publish(run, result, files)
+    save(run, result, files)
     tell(result, target, json=json, quiet=quiet)
 
 

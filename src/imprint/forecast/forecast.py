@@ -22,6 +22,7 @@ from imprint.progress import progress
 from imprint.report import publish
 from imprint.runs import Run
 
+MIXTURE = "mixture.jsonl"
 COMPUTING = ("torch", "transformers")
 Paths = str | Path | Sequence[str | Path]
 
@@ -87,7 +88,7 @@ def forecast(
     if out is not None:
         run = open_run(inputs, Path(out))
         result, files = perform(inputs, run)
-        publish(run, result, files)
+        save(run, result, files)
         return result
     with tempfile.TemporaryDirectory() as folder:
         return perform(inputs, open_run(inputs, Path(folder) / "run"))[0]
@@ -152,10 +153,17 @@ def perform(inputs: Inputs, run: Run) -> tuple[ForecastResult, dict[str, str | b
     return assemble(inputs, judged, extra, [*missing(inputs), *work.findings]), files
 
 
+def save(run: Run, result: ForecastResult, files: dict[str, str | bytes]) -> None:
+    """Write the run folder; the mixture of an earlier run in it goes."""
+    publish(run, result, files)
+    if MIXTURE not in files:
+        (run.out / MIXTURE).unlink(missing_ok=True)
+
+
 def _mixture(work: Work, judged: Judged) -> tuple[dict[str, pl.DataFrame], dict[str, str | bytes]]:
     """Plan what to add to the first SFT set, and write it ready for training."""
     frame, texts, findings = plan(work.inputs, judged)
     work.findings += findings
     said = work.replayed(texts)
     content = mixture_file(work.inputs, judged.found.sft, texts, said)
-    return {"mixture": frame}, {"mixture.jsonl": content}
+    return {"mixture": frame}, {MIXTURE: content}

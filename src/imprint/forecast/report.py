@@ -53,9 +53,9 @@ def render(result: ForecastResult) -> str:
 def summary(result: ForecastResult) -> str:
     """Write the result as Markdown."""
     tables = result.tables
-    chosen = {"Domains": tables["forecast"].select(SHORT).sort("sft", "rank", maintain_order=True)}
+    chosen = {"Domains": _by_set(result, tables["forecast"].select(SHORT), "rank")}
     if "evaluation" in tables:
-        judged = tables["evaluation"].sort("pearson", descending=True, nulls_last=True)
+        judged = _by_set(result, tables["evaluation"].select(JUDGED), "pearson", descending=True)
         chosen["Predictors against what was observed"] = judged.select(JUDGED[:12])
     if tables["sets"]["sft"].n_unique() > 1:
         chosen["SFT sets"] = tables["sets"].filter(predictor=result.data["score"])
@@ -77,6 +77,14 @@ def _subtitle(result: ForecastResult) -> str:
     sets = [entry["sft"] for entry in result.data["sets"]]
     more = f" and {len(sets) - 4} more" if len(sets) > 4 else ""
     return f"{result.data['model']}, SFT on {', '.join(sets[:4])}{more}"
+
+
+def _by_set(
+    result: ForecastResult, frame: pl.DataFrame, by: str, *, descending: bool = False
+) -> pl.DataFrame:
+    """Order rows by SFT set as they were named, and within one by a column."""
+    sets = pl.Enum([entry["sft"] for entry in result.data["sets"]])
+    return frame.sort(pl.col("sft").cast(sets), by, descending=[False, descending], nulls_last=True)
 
 
 def _first(result: ForecastResult, name: str) -> pl.DataFrame | None:
@@ -102,8 +110,8 @@ def _domains(page: Page, result: ForecastResult) -> None:
     if rows["excess"].null_count() < len(rows):
         ends = ("excess", "excess_low", "excess_high")
         _forest(section, rows.sort("excess", descending=True), ends, f"{who} less its null", 0.0)
-    listed = result.tables["forecast"].sort("sft", "rank", maintain_order=True, nulls_last=True)
-    _table(section, listed.select(*SHORT, "texts", "tokens"), "Domains")
+    listed = result.tables["forecast"].select(*SHORT, "texts", "tokens")
+    _table(section, _by_set(result, listed, "rank"), "Domains")
 
 
 def _forest(
@@ -193,7 +201,7 @@ def _outcomes(page: Page, result: ForecastResult) -> None:
         _scatter(section, result, drawn["predictor"][0])
         _influence(section, result, drawn["predictor"].head(8).to_list())
     listed = result.tables["evaluation"].select(JUDGED)
-    listed = listed.sort("sft", "pearson", descending=[False, True], nulls_last=True)
+    listed = _by_set(result, listed, "pearson", descending=True)
     _table(section, listed, "Predictors and outcomes")
     across = result.tables.get("across_sets")
     if across is not None and len(across):
