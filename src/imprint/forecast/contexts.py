@@ -202,11 +202,7 @@ def fits(setting: Setting, row: Rendered) -> bool:
 def behind(
     setting: Setting, texts: Sequence[Text], before: Sequence[Text], *, bos: bool
 ) -> list[Rendered | None]:
-    """Render texts behind demonstrations; ``None`` for a text that is one, and where they are long.
-
-    Raises:
-        DataError: hardly any text fits behind them.
-    """
+    """Render texts behind demonstrations; ``None`` for one of these, and for what does not fit."""
     shown = {(one.prompt, one.answer) for one in before}
     found: list[Rendered | None] = []
     for text in texts:

@@ -52,14 +52,16 @@ class Means:
         latents: their numbers, in order, [U].
         first, second: means of h and of h² over each text's span, [T, U]; NaN for texts left out.
         tokens: kept tokens of each text, [T].
-        changes: change of the means behind answered texts of the domain, [draws, T, U].
+        shifted: of each draw, the latents that it found shifted, or its null did, [n].
+        changes: of each draw, their change behind answered texts of the domain, [T, n].
     """
 
     latents: Integers
     first: Floats
     second: Floats
     tokens: Floats
-    changes: Floats
+    shifted: list[Integers]
+    changes: list[Floats]
 
     def at(self, latents: Integers) -> Integers:
         """Give the columns of latents."""
@@ -86,8 +88,12 @@ def domain_means(
         icl: read them behind answered texts too.
     """
     T = len(setting.texts)
-    found = [_empty(T, setting.draws, one.union) for one in chosen]
-    columns = [one.meter.sae.only(m.latents.tolist()) for one, m in zip(chosen, found, strict=True)]
+    found = [_empty(T, one) for one in chosen]
+    saes = [one.meter.sae for one in chosen]
+    columns = [sae.only(m.latents.tolist()) for sae, m in zip(saes, found, strict=True)]
+    fewer = [
+        [sae.only(at.tolist()) for at in m.shifted] for sae, m in zip(saes, found, strict=True)
+    ]
     most = max(len(m.latents) for m in found)
     for domain, members in enumerate(setting.groups.values()):
         texts = [setting.texts[n] for n in members]
@@ -106,9 +112,11 @@ def domain_means(
                 one.tokens[at] = [int(ok.sum()) for ok in chunk.oks]
                 base.append(both[0])
             for (_, draw), seen in contexts:
-                for one, encoder, before in zip(found, columns, base, strict=True):
-                    d = change(encoder, len(one.latents), chunk, before, seen)
-                    one.changes[draw, at] = d.cpu().numpy()
+                for one, encoders, before in zip(found, fewer, base, strict=True):
+                    if draw < len(encoders):
+                        own = before[:, one.at(one.shifted[draw])]
+                        d = change(encoders[draw], own.shape[1], chunk, own, seen)
+                        one.changes[draw][at] = d.cpu().numpy()
     return found
 
 
@@ -130,7 +138,7 @@ def score(
     kinds = ["act", "act2", "icl"] if of_sae else ["act", "icl"]
     found = []
     for kind in kinds:
-        if kind == "icl" and np.isnan(means.changes).all():
+        if kind == "icl" and all(np.isnan(one).all() for one in means.changes):
             continue
         # values of either sign cancel in a mean: squares say whether they are active
         way = "act2" if kind == "act" and both_signs else kind
@@ -198,13 +206,16 @@ CONTROLS = {
 }
 
 
-def _empty(texts: int, draws: int, latents: Integers) -> Means:
-    def nan(*shape: int) -> Floats:
+def _empty(texts: int, chosen: Chosen) -> Means:
+    def nan(columns: int) -> Floats:
         # float32 is what latents are; sums over texts are taken in float64 later
-        return np.full(shape, np.nan, dtype=np.float32)
+        return np.full((texts, columns), np.nan, dtype=np.float32)
 
-    U = len(latents)
-    return Means(latents, nan(texts, U), nan(texts, U), np.zeros(texts), nan(draws, texts, U))
+    latents, none = chosen.union, np.empty(0, dtype=np.int64)
+    nulls = [*chosen.null, *[none] * len(chosen.draws)]
+    shifted = [np.union1d(a, b) for a, b in zip(chosen.draws, nulls, strict=False)]
+    changes = [nan(len(one)) for one in shifted]
+    return Means(latents, nan(len(latents)), nan(len(latents)), np.zeros(texts), shifted, changes)
 
 
 def _values(means: Means, sets: Sequence[Integers], kind: str, *, raw: bool) -> Floats:
@@ -220,7 +231,8 @@ def _values(means: Means, sets: Sequence[Integers], kind: str, *, raw: bool) -> 
             x = means.second[:, at]
             part = x.mean(1) if raw else _over(x, square[at]).mean(1)
         else:
-            x = means.changes[draw % len(means.changes)][:, at].astype(np.float64) ** 2
+            columns = np.searchsorted(means.shifted[draw], latents)
+            x = means.changes[draw][:, columns].astype(np.float64) ** 2
             part = x.sum(1) if raw else _over(x, deviation[at] ** 2).mean(1)
         rows.append(part if len(at) else np.where(means.tokens > 0, 0.0, np.nan))
     return np.stack(rows).astype(np.float64)
