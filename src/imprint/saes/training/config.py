@@ -12,12 +12,14 @@ APART = ("seed", "quiet", "device", "trust_remote_code")
 
 
 @dataclass(frozen=True, slots=True)
-class CheckConfig:
-    """How a fit is checked.
+class Reading:
+    """How texts are read.
 
     Attributes:
-        layer: the layer that the SAE reads; needed where it does not tell.
-        k: how many latents fire; needed for a top-k SAE that does not tell.
+        layer: the layer that an SAE reads, from 0. Of a check it is needed where the SAE does not
+            tell; of a training it is the middle one by default.
+        k: how many latents fire. Of a check it is needed for a top-k SAE that does not tell; of a
+            training it is 32 by default, at most a quarter of the width.
         fit_tokens: tokens that the fit is judged on at most.
         window: tokens that the model sees at once; by default its context, at most 256.
         limit: take so many texts at random.
@@ -40,8 +42,8 @@ class CheckConfig:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        _refuse_below(self, {"layer": 0, "k": 1, "fit_tokens": 100, "window": 8, "limit": 1})
-        _refuse_below(self, {"seed": 0})
+        least = {"layer": 0, "k": 1, "fit_tokens": 100, "window": 8, "limit": 1, "seed": 0}
+        _refuse_below(self, least)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -50,54 +52,40 @@ class CheckConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """How an SAE is trained.
+class CheckConfig(Reading):
+    """How a fit is checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig(Reading):
+    """How an SAE is trained, on the output of ``layer`` with ``k`` latents firing.
 
     Attributes:
-        layer: the layer whose output it reads, from 0; by default the middle one.
         latents: how many latents; by default 8 times the width.
-        k: how many of them fire per token; by default 32, at most a quarter of the width.
         tokens: tokens to train on; texts are read again where they are fewer.
         batch_tokens: tokens per step.
         learning_rate: by default the trainer's own, 5e-3 / √(latents / 16,384), which is meant for
             batches of 65,536 tokens, times the third root of ``batch_tokens`` / 65,536.
         held_out: share of the texts that the fit is judged on.
         accept_bad_fit: keep an SAE that does not fit.
-        fit_tokens, window, limit, dtype, device, trust_remote_code, seed, quiet: as for a check.
     """
 
-    layer: int | None = None
     latents: int | None = None
-    k: int | None = None
     tokens: int = 2_000_000
     batch_tokens: int = 2048
     learning_rate: float | None = None
     held_out: float = 0.1
-    fit_tokens: int = 50_000
-    window: int | None = None
-    limit: int | None = None
     accept_bad_fit: bool = False
-    dtype: Dtype | None = None
-    device: str | None = None
-    trust_remote_code: bool = False
-    seed: int = 0
-    quiet: bool = False
 
     def __post_init__(self) -> None:
-        least = {"layer": 0, "latents": 2, "k": 1, "tokens": 1000, "batch_tokens": 64}
-        _refuse_below(self, least)
-        _refuse_below(self, {"fit_tokens": 100, "window": 8, "limit": 1, "seed": 0})
+        Reading.__post_init__(self)  # super() does not know classes with slots
+        _refuse_below(self, {"latents": 2, "tokens": 1000, "batch_tokens": 64})
         if not 0 < self.held_out < 1:
             raise ConfigError(f"--held-out {self.held_out} is not between 0 and 1")
         if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
             raise ConfigError(f"--learning-rate {self.learning_rate} is not above 0")
         if self.latents is not None and self.k is not None and self.k > self.latents:
             raise ConfigError(f"--k {self.k} is more than --latents {self.latents}")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Give what changes the numbers, for the manifest."""
-        return {name: value for name, value in asdict(self).items() if name not in APART}
 
 
 def _refuse_below(config: object, least: dict[str, int]) -> None:
