@@ -87,7 +87,7 @@ class Work:
         if self.inputs.sae is None:
             raise ConfigError("this needs an SAE", remedy="give --sae SAE.")
         sae = self.inputs.sae.to(self.loaded.device)
-        return self._measured(sae).sae if sae.norm == "average" else sae
+        return self._measured(sae).sae if sae.undecided else sae
 
     def _measured(self, sae: Sae) -> Fit:
         return measure_fit(self.setting(next(iter(self.inputs.sets)), model=True), sae)
