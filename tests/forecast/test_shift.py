@@ -11,11 +11,12 @@ import pytest
 from imprint.errors import DataError
 from imprint.forecast import shift
 from imprint.forecast.chosen import choose
+from imprint.forecast.content import icl_content
 from imprint.forecast.contexts import ALL, demonstrations, halves
 from imprint.forecast.features import Reader
 from imprint.forecast.gradients import answer_gradients
 from imprint.forecast.material import Material, Text
-from imprint.forecast.rendering import render
+from imprint.forecast.rendering import render, scrambled
 from imprint.forecast.rollouts import Rollout, contrasted, read_rollouts
 from imprint.forecast.setting import Setting
 from imprint.forecast.statistics import overlap, paired_rows, unaligned_rows
@@ -107,6 +108,24 @@ def test_words_of_an_unrelated_corpus_may_stand_in(setting: Setting) -> None:
     assert found is not None
     assert list(found.ids) == [*expected, *row.ids[row.query.start :]]
     assert meter.paired(("scrambled", 0)).n == 11
+
+
+def test_content_is_demonstrations_less_the_same_tokens_shuffled(setting: Setting) -> None:
+    (meter,) = icl_content(setting, reader(setting.model), [SAE], bos=True)
+    (shot,) = setting.drawn(0)
+    special = setting.model.tokenizer.all_special_ids
+    d, null = [], []
+    for text in setting.material.sft:
+        if text is shot:
+            continue
+        row = rendered(setting, text, shot)
+        others = (scrambled(row, special, setting.chances(6, 0, n)) for n in (1, 2, 3))
+        one, two, three, four = (latents_of(SAE, setting.model, r) for r in (row, *others))
+        d.append(one - two)
+        null.append(three - four)
+    assert_paired(meter.paired(("shift", 0)), paired_rows(np.stack(d)))
+    assert_paired(meter.paired(("again", 0)), paired_rows(np.stack(null)))
+    assert meter.nulls == ["again"]
 
 
 def test_several_dictionaries_are_read_in_the_same_passes(setting: Setting) -> None:

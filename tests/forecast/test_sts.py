@@ -22,7 +22,7 @@ from models_support import tiny, torch
 from sts_support import LATENTS, dictionary, latents_of, setting_of, states, texts
 
 SAE = dictionary()
-SHIFTS = ("icl", "icl_unaligned", "answer", "sft", "grad", "rollout")
+SHIFTS = ("icl", "icl_content", "icl_unaligned", "answer", "sft", "grad", "rollout")
 
 
 @pytest.fixture(scope="module")

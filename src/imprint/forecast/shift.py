@@ -9,6 +9,9 @@ mode               change                      null
 =================  ==========================  ===============================================
 ``icl``            behind demonstrations       behind demonstrations of shuffled tokens, of
                    less bare, same tokens      equal length; with answers dealt out anew
+``icl_content``    behind demonstrations       the same tokens shuffled in two ways
+                   less behind their tokens
+                   shuffled
 ``sft``            tuned less base model       signs of changes drawn (base against base is
                                                exactly nothing)
 ``answer``         gold answer less the        signs drawn
@@ -60,6 +63,7 @@ NULLS = {
     "shuffled": "answers of other examples",
     "flipped": "changes of random sign",
     "halves": "two halves of the bare tokens",
+    "again": "demonstrations of shuffled tokens, shuffled twice",
 }
 
 
@@ -150,7 +154,7 @@ def icl(
         DataError: demonstrations or queries do not fit into the context.
     """
     numbers, rows = bare(setting, reader, setting.sample, bos=bos)
-    _refuse_none(rows)
+    refuse_none(rows)
     texts = [setting.sample[n] for n in numbers]
     shown = _contexts(setting, texts, rows, bos, unrelated)
     contexts = Contexts(rows, {k: v for k, v in shown.items() if nulls or k[0] == "shift"})
@@ -160,7 +164,7 @@ def icl(
     meters = [Meter(sae, keys) for sae in saes]
     for chunk, passes in read(reader, contexts, max(sae.latents for sae in saes)):
         base = [pooled(m.sae, m.sae.latents, chunk.xs, chunk.oks, seen=m.activity) for m in meters]
-        means = [_Mean() for _ in meters]
+        means = [Mean() for _ in meters]
         for key, one in passes:
             for meter, before, mean in zip(meters, base, means, strict=True):
                 d = change(meter.sae, meter.sae.latents, chunk, before[0], one)
@@ -182,7 +186,7 @@ def sft(
     The same SAE, of the base, reads both.
     """
     _, rows = bare(setting, reader, setting.sample, bos=bos)
-    _refuse_none(rows)
+    refuse_none(rows)
     meters = _halved(setting, saes, "flipped")
     contexts = Contexts(rows, {("shift", 0): list(rows)})
     for chunk, shown in read(reader, contexts, max(sae.latents for sae in saes), {"shift": tuned}):
@@ -198,7 +202,7 @@ def sft(
 def answer(setting: Setting, reader: Reader, saes: Sequence[Sae], *, bos: bool) -> list[Meter]:
     """Contrast gold answers with the model's own, both behind their prompt."""
     numbers, rows = bare(setting, reader, setting.sample, bos=bos)
-    _refuse_none(rows)
+    refuse_none(rows)
     sample = [setting.sample[n] for n in numbers]
     left = setting.engine.context - max(len(one.ids) for one in rows)
     prompts = [setting.prompter.context(text.prompt) for text in sample]
@@ -316,13 +320,14 @@ def _foreign(row: Rendered, special: Sequence[int], words: Sequence[int]) -> Ren
     return replace(row, ids=tuple(ids))
 
 
-class _Mean:
+class Mean:
     """Mean over draws of the changes of each query, per kind of contrast."""
 
     def __init__(self) -> None:
         self._sums: dict[str, tuple[Any, Any]] = {}
 
     def add(self, kind: str, d: Any) -> None:
+        """Count the changes [n, L] of a draw; NaN where a query is not in it."""
         torch = require("torch", "models")
         known = torch.isfinite(d[:, :1])
         filled = torch.where(known, d, 0.0)
@@ -334,6 +339,7 @@ class _Mean:
             self._sums[kind] = (filled, known.float())
 
     def items(self) -> list[tuple[str, Any]]:
+        """Give each kind and its means [n, L]."""
         return [(kind, sums / counts) for kind, (sums, counts) in self._sums.items()]
 
 
@@ -381,7 +387,7 @@ def _answers(
 
     rows = [(rendered(before), rendered(after)) for before, after in pairs]
     rows = [r for r in rows if all(x.answer and len(x.ids) <= setting.engine.context for x in r)]
-    _refuse_none(rows)
+    refuse_none(rows)
     meters = _halved(setting, saes, "flipped")
     longest = [max(pair, key=lambda one: len(one.ids)) for pair in rows]
     for numbers in chunks(longest, max(sae.latents for sae in saes), reader.tokens):
@@ -406,7 +412,12 @@ def _count_activity(reader: Reader, meters: Sequence[Meter], rows: Sequence[Rend
             pooled(meter.sae, meter.sae.latents, xs, oks, seen=meter.activity)
 
 
-def _refuse_none(rows: Sequence[Any]) -> None:
+def refuse_none(rows: Sequence[Any]) -> None:
+    """Refuse to make statistics of fewer than two queries.
+
+    Raises:
+        DataError: there are fewer.
+    """
     if len(rows) < 2:
         raise DataError(
             f"{len(rows)} SFT examples are left to contrast, and statistics need two at least",

@@ -16,6 +16,7 @@ from imprint.errors import CheckpointError, ConfigError, DataError, nearest
 from imprint.findings import Finding
 from imprint.forecast import shift as ways
 from imprint.forecast.chosen import Chosen, choose
+from imprint.forecast.content import icl_content
 from imprint.forecast.contexts import bare
 from imprint.forecast.features import Reader
 from imprint.forecast.material import Text
@@ -67,7 +68,8 @@ class Asked:
     """How shifted latents are to be found.
 
     Attributes:
-        shift: ``icl``, ``icl_unaligned``, ``answer``, ``sft``, ``grad`` or ``rollout``.
+        shift: ``icl``, ``icl_content``, ``icl_unaligned``, ``answer``, ``sft``, ``grad`` or
+            ``rollout``; see `imprint.forecast.shift`.
         latents: N; of a small dictionary at most a tenth of its latents.
         tuned: the tuned model, for ``sft``.
         rollouts: samples with rewards, for ``rollout``.
@@ -189,7 +191,12 @@ def _meters(
             raise ConfigError("--shift sft needs the tuned model", remedy="give --tuned MODEL.")
         tuned = _tuned(reader, asked.tuned, saes[0])
         return ways.sft(setting, reader, tuned, saes, bos=bos)
-    found = {"icl_unaligned": icl_unaligned, "answer": ways.answer, "grad": ways.grad}
+    found = {
+        "icl_content": icl_content,
+        "icl_unaligned": icl_unaligned,
+        "answer": ways.answer,
+        "grad": ways.grad,
+    }
     if asked.shift not in found:
         raise ConfigError(f"--shift {asked.shift!r}: {nearest(asked.shift, [*found, *MORE])}")
     return found[asked.shift](setting, reader, saes, bos=bos)
