@@ -262,7 +262,7 @@ def compare(asked: argparse.Namespace) -> None:
     print(f"the same {shared} of {TOP} latents")
     for score in [k for k in ("act", "act2", "icl") if k in first]:
         a, b = (np.array(one[score]).reshape(asked.domains, -1) for one in (first, other))
-        texts = float(np.nanmax(np.abs(a - b) / np.abs(b)))
+        texts = float(np.nanmax(np.abs(a - b) / np.maximum(np.abs(b), 1e-12)))
         domains = float(np.max(np.abs(np.nanmean(a, 1) / np.nanmean(b, 1) - 1)))
         print(f"{score:5} of domains within {domains:.1e}, of single texts within {texts:.1e}")
         assert domains <= 1e-4, f"{score} of domains differs by more than 1e-4"
