@@ -106,7 +106,10 @@ def test_shifted_latents_with_all_that_follows(
         assert heading in text
 
 
-@pytest.mark.parametrize("shift", ["answer", "grad", "sft", "rollout", "icl_unaligned"])
+SHIFTS = ("icl_content", "answer", "grad", "sft", "rollout", "icl_unaligned")
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
 def test_every_way_to_find_the_shift(
     shift: str, made: dict[str, Any], tmp_path: Path, capsys: Any
 ) -> None:

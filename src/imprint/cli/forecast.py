@@ -25,7 +25,8 @@ def forecast(
     observed: Several = None,
     history: Several = None,
     others: Several = None,
-    shift: Literal["icl", "answer", "sft", "grad", "rollout", "icl_unaligned"] | None = None,
+    shift: Literal["icl", "icl_content", "answer", "sft", "grad", "rollout", "icl_unaligned"]
+    | None = None,
     tuned: str | None = None,
     rollouts: Path | None = None,
     score: str | None = None,
@@ -101,7 +102,8 @@ def forecast(
     others
         Tables of changes seen with another model or SFT set, a baseline.
     shift
-        How shifted latents are found: icl (default), answer, grad; sft asks --tuned (oracle),
+        How shifted latents are found: icl (default), icl_content (less what any tokens before the
+        query do), answer, grad; sft asks --tuned (oracle),
         rollout contrasts --rollouts; icl_unaligned is the published estimator, for comparison.
     tuned
         The fine-tuned model, for --shift sft.

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from imprint.errors import ConfigError, nearest
 from imprint.models import Dtype
 
-Shift = Literal["icl", "answer", "sft", "grad", "rollout", "icl_unaligned"]
+Shift = Literal["icl", "icl_content", "answer", "sft", "grad", "rollout", "icl_unaligned"]
 FAMILIES = ("sts", "dictionary", "lexical", "likelihood", "similarity", "gradient", "history")
 APART = ("seed", "quiet", "device", "trust_remote_code")
 
@@ -19,9 +19,10 @@ class ForecastConfig:
 
     Attributes:
         shift: how the latents that SFT will shift are found without it: ``icl`` (demonstrations
-            before the same query), ``answer`` (gold answers against the model's own), ``grad`` (one
-            gradient of the SFT loss); ``sft`` asks a tuned model (oracle), ``rollout`` contrasts
-            samples of high and low reward, ``icl_unaligned`` is the published estimator.
+            before the same query), ``icl_content`` (less what any tokens there would do),
+            ``answer`` (gold answers against the model's own), ``grad`` (one gradient of the SFT
+            loss); ``sft`` asks a tuned model (oracle), ``rollout`` contrasts samples of high and
+            low reward, ``icl_unaligned`` is the published estimator.
         score: the predictor that the headline is about; by default the first at hand of those that
             history found best, STS and others.
         families: kinds of predictors to run; empty for all.
