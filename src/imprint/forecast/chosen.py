@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from imprint.forecast.contexts import ALL
+from imprint.forecast.meter import NULLS, Meter
 from imprint.forecast.setting import Setting
-from imprint.forecast.shift import NULLS, Meter
 from imprint.forecast.statistics import Floats, Integers, matched, overlap, top
 
 TENTH = 10  # of a dictionary's latents at most one in so many counts as shifted
