@@ -24,9 +24,10 @@ from imprint.forecast.contexts import (
     room_before,
 )
 from imprint.forecast.features import Reader, pooled
+from imprint.forecast.meter import Mean, Meter
 from imprint.forecast.rendering import Rendered, scrambled
 from imprint.forecast.setting import Setting
-from imprint.forecast.shift import Mean, Meter, refuse_none
+from imprint.forecast.shift import refuse_none
 from imprint.saes import Sae
 
 KINDS = ("shift", "scrambled", "again", "other")  # what a draw reads, in this order

@@ -20,6 +20,7 @@ from imprint.forecast.content import icl_content
 from imprint.forecast.contexts import bare
 from imprint.forecast.features import Reader
 from imprint.forecast.material import Text
+from imprint.forecast.meter import Meter
 from imprint.forecast.predicted import Floats, Predicted
 from imprint.forecast.rollouts import Rollout
 from imprint.forecast.scores import domain_means, score, signed
@@ -181,7 +182,7 @@ def _run(
 
 def _meters(
     setting: Setting, reader: Reader, saes: Sequence[Sae], asked: Asked, bos: bool
-) -> list[ways.Meter]:
+) -> list[Meter]:
     if asked.shift == "icl":
         return ways.icl(setting, reader, saes, bos=bos, unrelated=asked.unrelated)
     if asked.shift == "rollout":

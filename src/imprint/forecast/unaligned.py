@@ -15,9 +15,9 @@ import numpy as np
 from imprint.errors import require
 from imprint.forecast.contexts import ALL, Key, bare, behind, demonstrations, room_before
 from imprint.forecast.features import POOLED, Reader
+from imprint.forecast.meter import Meter
 from imprint.forecast.rendering import Rendered
 from imprint.forecast.setting import Setting
-from imprint.forecast.shift import Meter
 from imprint.forecast.statistics import Floats, Paired, unaligned
 from imprint.saes import Sae
 
