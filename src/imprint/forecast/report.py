@@ -187,15 +187,24 @@ def _outcomes(page: Page, result: ForecastResult) -> None:
     passed = validated(judged)
     drawn = judged.drop_nulls("pearson").sort("pearson", descending=True)
     if len(drawn):
-        state = pl.when(pl.col("predictor").is_in(passed)).then(pl.lit("holds"))
+        against = pl.when(pl.col("high") < 0).then(pl.lit("does_not_hold"))
+        state = (
+            pl.when(pl.col("predictor").is_in(passed))
+            .then(pl.lit("holds"))
+            .otherwise(against.otherwise(pl.lit("undetermined")))
+        )
         rows = drawn.select(
             label="predictor",
             estimate="pearson",
             low=pl.col("low").fill_null(-1),
             high=pl.col("high").fill_null(1),
-            state=state.otherwise(pl.lit("undetermined")),
+            state=state,
         )
-        words: Any = {"holds": "validated", "undetermined": "not validated"}
+        words: Any = {
+            "holds": "validated",
+            "does_not_hold": "the wrong way",
+            "undetermined": "not validated",
+        }
         chart = forest(rows, title="Correlation with the outcome", words=words)
         section.figure(chart, "Predictors against the observed changes.", wide=True)
         _scatter(section, result, drawn["predictor"][0])
@@ -216,12 +225,16 @@ def _scatter(body: Body, result: ForecastResult, best: str) -> None:
     rows = rows.drop_nulls(["observed", "score"]).with_columns(
         y=pl.when("signed").then("observed").otherwise(pl.col("observed").abs())
     )
-    drawn = rows.select(label="domain", x="score", y="y", panel="predictor", group="sft")
-    if drawn["group"].n_unique() < 2:
-        drawn = drawn.drop("group")
-    if len(drawn):
-        chart = scatter(drawn, x_title="Score", y_title="Observed change (amount, or signed)")
-        body.figure(chart, "Score against outcome; hovering names the domain.", wide=True)
+    for name in names:
+        own = rows.filter(predictor=name)
+        if own.is_empty():
+            continue
+        drawn = own.select(label="domain", x="score", y="y", group="sft")
+        if drawn["group"].n_unique() < 2:
+            drawn = drawn.drop("group")
+        target = "Observed change" if own["signed"][0] else "Size of the observed change"
+        chart = scatter(drawn, x_title=name, y_title=target)
+        body.figure(chart, f"{name} against the outcome; hovering names the domain.")
 
 
 def _influence(body: Body, result: ForecastResult, names: list[str]) -> None:
@@ -287,7 +300,7 @@ def _mixture(page: Page, result: ForecastResult) -> None:
         "Mixture plan",
         "Examples to add so that domains at risk are practised again, in proportion to their score "
         "in excess of the null. mixture.jsonl holds the SFT set and the added examples, whose "
-        "completions are outputs of the base model and not gold answers (`origin`).",
+        "completions are outputs of the base model and not gold answers (column origin).",
     )
     section.text("Do not evaluate on the prompts that were added.")
     chart = bars(frame.select(label="domain", value="examples"), title="Examples to add")

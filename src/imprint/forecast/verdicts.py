@@ -112,9 +112,10 @@ def _who(tables: Tables, choice: Choice, sets: Sequence[str], record: Record | N
     if rows.is_empty():
         return "Observed changes cannot judge any predictor here."
     best = rows.sort("pearson", descending=True).row(0, named=True)
+    of = f" on {best['sft']}" if len(sets) > 1 else ""
     words = (
         f"The observed changes validate none of {rows['predictor'].n_unique()} predictors; the "
-        f"best, {best['predictor']}, reaches r = {_r(best)}"
+        f"best, {best['predictor']}{of}, reaches r = {_r(best)}"
     )
     if best["one_domain"]:
         return f"{words} and rests on {best['rests_most_on']} alone."
