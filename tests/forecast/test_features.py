@@ -167,3 +167,15 @@ def test_what_is_left_out_is_counted_and_said() -> None:
     assert beyond.detail.startswith("SFT: 2 texts do not fit into the model's context")
     assert beyond.detail.endswith("file:3")
     assert beyond.level == "warn"
+
+
+def test_a_text_of_sinks_alone_is_counted_and_has_no_value(reader: Reader) -> None:
+    reader.median = 1e-6
+    xs = reader.spans(ROWS)
+    oks = reader.kept(xs)
+    reader.count(ROWS, oks)
+    assert not any(ok.any() for ok in oks)
+    found = reader.counts.findings("domains")
+    assert [one.check for one in found] == ["tokens", "empty_span"]
+    assert found[1].detail.startswith("domains: 3 texts have no token that counts")
+    assert torch.isnan(pooled(random_dictionary(16, 5, 0), 5, xs, oks)).all()

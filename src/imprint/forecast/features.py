@@ -94,7 +94,9 @@ class Reader:
             parts = []
             for x, one in zip(found, batch, strict=True):
                 own = one.query if span == "query" or one.answer is None else one.answer
-                parts.append(x[own.start - skip : own.stop - skip].float())
+                # a model spread over devices gives them where its layer is
+                x = x[own.start - skip : own.stop - skip].to(self.loaded.device)
+                parts.append(x.float())
             refuse_nan(require("torch", "models").cat(parts), self.where, self.loaded)
             return parts
 
