@@ -80,14 +80,6 @@ class Inputs:
         return list(dict.fromkeys(text.group for text in self.texts))
 
     @property
-    def answered(self) -> bool:
-        """Whether every domain has answers enough to demonstrate and to judge."""
-        counts = dict.fromkeys(self.domains, 0)
-        for text in self.texts:
-            counts[text.group] += text.answer is not None
-        return min(counts.values()) >= FEWEST
-
-    @property
     def top(self) -> int:
         """How many domains count as those which change most."""
         return min(len(self.domains), self.config.top or max(1, round(len(self.domains) / 4)))
