@@ -1,0 +1,1 @@
+"""The in-context weight-prediction theory of pretraining, SFT and outcome supervision."""
