@@ -1,0 +1,133 @@
+"""The curriculum: its estimates, its draws, and the order TRL expects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imprint.errors import CheckpointError, ConfigError, DataError
+from imprint.integrations.trl import Band, Curriculum
+
+
+def pool(rates: list[float], n: int = 32, **settings: float) -> Curriculum:
+    return Curriculum(len(rates), Band(**settings), rates=rates, rollouts=[n] * len(rates))
+
+
+def test_the_estimate_is_the_posterior_mean() -> None:
+    one = Curriculum(3)
+    one.record([0, 0, 0, 2], [True, True, False, False])
+    # nothing was measured before: the pool's mean is 1/2 and counts for two rollouts
+    np.testing.assert_allclose(one.rates(), [3 / 5, 1 / 2, 1 / 3])
+
+
+def test_a_rate_measured_before_counts_for_no_more_than_trust() -> None:
+    one = pool([0.25, 0.25], n=1000, trust=8)
+    assert one.passed.tolist() == [2, 2]
+    assert one.failed.tolist() == [6, 6]
+    assert pool([0.25], n=4).failed.tolist() == [3]
+
+
+def test_old_rollouts_count_less() -> None:
+    one = Curriculum(4, Band(half_life=2))
+    one.record([0] * 8, [True] * 8)
+    for _ in range(4):
+        one.draw(1)
+    passed, failed = one.posterior()
+    np.testing.assert_allclose((passed[0], failed[0]), (1 + 8 / 4, 1))
+    one.record([0], [False])
+    passed, failed = one.posterior()
+    np.testing.assert_allclose((passed[0], failed[0]), (1 + 8 / 4, 2))
+
+
+def test_draws_stay_in_the_band_and_explore_the_rest_in_turn() -> None:
+    rates = [0.0] * 40 + [0.5] * 20 + [1.0] * 40
+    one = pool(rates, n=64, trust=64, explore=0.2)
+    inside = np.array([sum(40 <= at < 60 for at in one.draw(10)) for _ in range(50)])
+    # what explores may fall inside too
+    assert inside.mean() > 7.5
+    # two of ten slots walk through all prompts, unseen ones first
+    assert (one.drawn >= 0).all()
+
+
+def test_without_exploring_hardly_anything_outside_is_drawn() -> None:
+    one = pool([0.0] * 40 + [0.5] * 20 + [1.0] * 40, n=64, trust=64, explore=0)
+    drawn = np.concatenate([one.draw(5) for _ in range(40)])
+    assert ((drawn >= 40) & (drawn < 60)).mean() > 0.99
+
+
+def test_the_band_follows_the_policy() -> None:
+    one = pool([0.5] * 10 + [0.0] * 10, trust=8, explore=0)
+    for _ in range(30):
+        chosen = one.draw(5)
+        # what was in the middle is learnt, what was out of reach comes within it
+        one.record(np.repeat(chosen, 8), [at < 10 or k % 2 == 0 for at in chosen for k in range(8)])
+    late = np.concatenate([one.draw(5) for _ in range(10)])
+    assert (late >= 10).mean() > 0.9
+
+
+def test_a_draw_depends_on_seed_number_and_rollouts_alone() -> None:
+    def run(seed: int) -> list[list[int]]:
+        one = Curriculum(50, seed=seed)
+        found = []
+        for _ in range(5):
+            found.append(one.draw(6))
+            one.record(found[-1], [at % 2 == 0 for at in found[-1]])
+        return found
+
+    assert run(0) == run(0) != run(1)
+    assert all(len(set(batch)) == 6 for batch in run(0))
+
+
+def test_the_state_comes_back_exactly(tmp_path: Path) -> None:
+    one = pool([0.1, 0.5, 0.9, 0.4])
+    one.record(one.draw(2), [True, False])
+    one.save(tmp_path / "state.npz", "these")
+    other = Curriculum(4)
+    other.load(tmp_path / "state.npz", "these")
+    assert [other.draw(2) for _ in range(5)] == [one.draw(2) for _ in range(5)]
+    np.testing.assert_array_equal(other.rates(), one.rates())
+    assert other.epoch == one.epoch
+
+
+def test_a_foreign_missing_or_damaged_state_is_refused(tmp_path: Path) -> None:
+    one, path = pool([0.1, 0.5]), tmp_path / "state.npz"
+    with pytest.raises(CheckpointError, match="has no curriculum"):
+        one.load(path, "these")
+    one.save(path, "these")
+    with pytest.raises(CheckpointError, match="other prompts"):
+        one.load(path, "those")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        one.load(path, "these")
+
+
+@pytest.mark.parametrize(
+    ("rates", "n", "said"),
+    [
+        ([0.5, 1.2], [8, 8], "row 2: pass_rate is 1.2"),
+        ([0.5, 0.2], [8, 0], "row 2: pass_rate stands without rollouts"),
+        ([0.5, 0.2], None, "row 1: pass_rate stands without rollouts"),
+    ],
+)
+def test_bad_rates_are_refused(rates: list[float], n: list[float] | None, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        Curriculum(2, rates=rates, rollouts=n)
+
+
+def test_unknown_rates_are_unseen_prompts() -> None:
+    one = Curriculum(2, rates=[float("nan"), 0.5], rollouts=[float("nan"), 8])
+    np.testing.assert_allclose(one.rates(), [0.5, 0.5])
+    assert one.weights()[1] > one.weights()[0]
+
+
+@pytest.mark.parametrize("bad", [{"low": 0.9}, {"high": 1.5}, {"explore": 2}, {"half_life": 0}])
+def test_settings_without_sense_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        Band(**bad)
+
+
+def test_too_few_prompts_are_said() -> None:
+    with pytest.raises(DataError, match="takes 5 different prompts, and there are 2"):
+        Curriculum(2).draw(5)
