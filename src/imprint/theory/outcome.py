@@ -8,6 +8,8 @@ Shapes: Ṽ [d, d]; moments S [B, d, d]; tasks Ω [d, B].
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from imprint.stats.arrays import Floats
@@ -78,26 +80,37 @@ def sharpness(
     most: int = 2000,
     seed: int = 0,
 ) -> float:
-    """Give the Hessian's eigenvalue of largest size, by power iteration on exact products.
+    """Give λ_max of the Hessian, by power iteration on exact products.
 
     Args:
         weights, moments, tasks, steps: as in `loss`.
         tolerance: relative residual ‖Hv − λv‖/|λ| to stop at; λ itself is then far closer.
-        most: products at most.
+        most: products at most, in each of at most two iterations.
         seed: of the start.
-
-    Returns:
-        λ, which is λ_max unless a negative eigenvalue is larger in size.
     """
-    vector = np.random.default_rng(seed).standard_normal(weights.shape)
+    start = np.random.default_rng(seed).standard_normal(weights.shape)
+
+    def product(vector: Floats) -> Floats:
+        return curvature(weights, moments, tasks, steps, vector)
+
+    largest = _power(product, start, tolerance, most)
+    if largest >= 0:
+        return largest
+    # the largest in size is the lowest: moved up by it, the Hessian has no negative eigenvalue
+    return largest + _power(lambda v: product(v) - largest * v, start, tolerance, most)
+
+
+def _power(
+    product: Callable[[Floats], Floats], vector: Floats, tolerance: float, most: int
+) -> float:
     value = 0.0
     for _ in range(most):
         vector = vector / np.linalg.norm(vector)
-        product = curvature(weights, moments, tasks, steps, vector)
-        value = float(np.sum(vector * product))
-        if np.linalg.norm(product - value * vector) <= tolerance * abs(value):
+        image = product(vector)
+        value = float(np.sum(vector * image))
+        if np.linalg.norm(image - value * vector) <= tolerance * abs(value):
             break
-        vector = product
+        vector = image
     return value
 
 
