@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from imprint.restoration.diff import diff
     from imprint.restoration.diff_result import DiffResult
     from imprint.restoration.restore_config import RestoreConfig
+    from imprint.theory import TheoryResult, theory
     from imprint.transfer import TransferResult, transfer
 
 _HOMES = {
@@ -42,6 +43,7 @@ _HOMES = {
     "MasteryConfig": "imprint.mastery",
     "MasteryResult": "imprint.mastery",
     "RestoreConfig": "imprint.restoration.restore_config",
+    "TheoryResult": "imprint.theory",
     "TransferResult": "imprint.transfer",
     "apply": "imprint.restoration.calls",
     "closed_book": "imprint.mastery",
@@ -50,6 +52,7 @@ _HOMES = {
     "forecast": "imprint.forecast",
     "mastery": "imprint.mastery",
     "restore": "imprint.restoration.calls",
+    "theory": "imprint.theory",
     "transfer": "imprint.transfer",
 }
 
@@ -68,6 +71,7 @@ __all__ = [
     "MasteryConfig",
     "MasteryResult",
     "RestoreConfig",
+    "TheoryResult",
     "TransferResult",
     "apply",
     "closed_book",
@@ -76,6 +80,7 @@ __all__ = [
     "forecast",
     "mastery",
     "restore",
+    "theory",
     "transfer",
 ]
 

@@ -64,6 +64,10 @@ COMMANDS = {
         "imprint.cli.sae:sae",
         "Train a sparse autoencoder on a model's activations, or check the fit of one.",
     ),
+    "theory": (
+        "imprint.cli.theory:theory",
+        "Why small and hard data for SFT, large and not too hard for RL? Theory and simulation.",
+    ),
     "transfer": (
         "imprint.cli.transfer:transfer",
         "Which base-model scores survive post-training, and which benchmarks can be trusted?",

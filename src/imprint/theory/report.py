@@ -1,0 +1,118 @@
+"""The report of an experiment: verdicts, figures, tables, regime, protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from imprint.report import Page, manifest_section, summary_html
+from imprint.report import summary as markdown
+from imprint.theory.figure import panels
+from imprint.theory.result import TheoryResult
+
+PAPER = (
+    "The theory is that of arXiv 2603.01293, “Theoretical Perspectives on Data Quality and "
+    "Synergistic Effects in Pre- and Post-Training Reasoning Models” (Javanmard, Mirzasoleiman, "
+    "Mirrokni, 2026), with the corrections listed by `imprint theory errata`. Its subject is "
+    "linear regression in context on synthetic data; “outcome supervision” is regression on the "
+    "last step, without sampling or rewards. It says nothing on its own of a language model."
+)
+HIDDEN_AFTER = 9
+
+
+def render(result: TheoryResult) -> str:
+    """Render the result as one HTML page."""
+    experiment = result.notes["experiment"]
+    page = Page(experiment.title, experiment.question)
+    page.verdicts(result.verdicts, headline=result.headline)
+    for add in (_figures, _regime, _protocol, _tables, _method):
+        add(page, result)
+    manifest_section(page, result)
+    return page.render()
+
+
+def summary(result: TheoryResult) -> str:
+    """Write the result as Markdown."""
+    own = result.notes["conclusion"].tables
+    tables = {name.replace("_", " ").capitalize(): frame for name, frame in own.items()}
+    if len(result.tables["curves"]):
+        tables["Curves"] = _curves(result)
+    title = result.notes["experiment"].title
+    formats = _formats(tables.values())
+    return markdown(title, result.verdicts, tables, headline=result.headline, formats=formats)
+
+
+def fragment(result: TheoryResult) -> str:
+    """Show the result in a notebook."""
+    own = result.notes["conclusion"].tables
+    shown = next(iter(own.values()), _curves(result))
+    return summary_html(result.headline, result.verdicts, shown)
+
+
+def _figures(page: Page, result: TheoryResult) -> None:
+    plots = result.notes["conclusion"].plots
+    if not plots:
+        return
+    section = page.section("Curves", "Theory and simulation.")
+    for plot in plots:
+        drawn = panels(result.tables["curves"], result.tables["theory"], plot)
+        section.figure(drawn, plot.caption, wide=True)
+
+
+def _regime(page: Page, result: TheoryResult) -> None:
+    section = page.section(
+        "Regime",
+        "β: prompts per feature. r/η: scale of the SFT data on what is known; 1 is the scale of "
+        "the test. trA/n: how much sampling one prompt's inputs adds. χ and ν: how far the shift "
+        "exceeds what pretraining covers; from 1 on, repeated steps diverge.",
+    )
+    section.text(*result.notes["conclusion"].regime)
+
+
+def _protocol(page: Page, result: TheoryResult) -> None:
+    page.section("Protocol").text(*result.notes["conclusion"].protocol)
+
+
+def _tables(page: Page, result: TheoryResult) -> None:
+    section = page.section(
+        "Numbers",
+        "Median over seeds with an interval from order statistics, which covers the median with "
+        "the probability in the column coverage; theory beside it.",
+    )
+    frames = {
+        name.replace("_", " ").capitalize(): frame
+        for name, frame in result.notes["conclusion"].tables.items()
+    }
+    if len(result.tables["curves"]):
+        frames["Curves"] = _curves(result)
+    for name, frame in frames.items():
+        section.table(frame, name, formats=_formats([frame]), hidden_after=HIDDEN_AFTER)
+
+
+def _curves(result: TheoryResult) -> pl.DataFrame:
+    """Give the curves without lines that have no value, and whole numbers as such."""
+    frame = result.tables["curves"]
+    frame = frame.select(name for name in frame.columns if frame[name].null_count() < len(frame))
+    whole = [
+        name
+        for name in ("x",)
+        if name in frame.columns and (frame[name] == frame[name].floor()).all()
+    ]
+    return frame.with_columns(pl.col(whole).cast(pl.Int64))
+
+
+def _formats(frames: Iterable[pl.DataFrame]) -> dict[str, str]:
+    """Write errors with four digits behind the point, whatever their size."""
+    return {
+        name: ".2f" if name == "coverage" else ",.4f"
+        for frame in frames
+        for name, kind in frame.schema.items()
+        if kind == pl.Float64
+    }
+
+
+def _method(page: Page, result: TheoryResult) -> None:
+    section = page.section("Method")
+    section.text(PAPER)
+    section.facts({**result.data["settings"], "seed": result.data["seed"]})

@@ -1,0 +1,134 @@
+"""Claims about curves, judged by the intervals of their medians over seeds.
+
+A claim holds or fails only where intervals are apart; where they overlap it is undetermined.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from imprint.report import State, Verdict
+
+COVERAGE = 0.95
+FLAT = 1.1  # a curve is flat where its largest and smallest value differ by at most this factor
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A value with its interval; an exact one has an interval of no width.
+
+    Attributes:
+        x: where on the curve.
+        median, low, high: the value and the ends of its interval.
+        seeds: realisations behind it; 0 for an exact value.
+    """
+
+    x: float
+    median: float
+    low: float
+    high: float
+    seeds: int = 0
+
+    def __str__(self) -> str:
+        if not self.seeds:
+            return f"{self.median:.4g}"
+        return f"{self.median:.4g} [{self.low:.4g}, {self.high:.4g}]"
+
+    @classmethod
+    def exact(cls, value: float, x: float = math.nan) -> Level:
+        """Give a value that is known without sampling."""
+        return cls(x, value, value, value)
+
+
+def median_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Give an interval of the median by order statistics, with its coverage.
+
+    The narrowest symmetric pair of order statistics that covers the median in 95 % of samples,
+    whatever the distribution; below six values the smallest and the largest, which cover it less
+    often (``1 - 2**(1 - n)``).
+
+    Args:
+        values: [n] independent realisations, none NaN.
+
+    Returns:
+        low, high, coverage.
+
+    >>> median_interval(np.arange(6.0))
+    (0.0, 5.0, 0.96875)
+    """
+    ordered, count = np.sort(values), len(values)
+    inner = 1
+    while inner + 1 <= count // 2 and _coverage(count, inner + 1) >= COVERAGE:
+        inner += 1
+    return float(ordered[inner - 1]), float(ordered[count - inner]), _coverage(count, inner)
+
+
+def _coverage(count: int, inner: int) -> float:
+    return max(0.0, 1 - 2 * float(binom.cdf(inner - 1, count, 0.5))) if count > 1 else 0.0
+
+
+def below(text: str, smaller: Level, larger: Level) -> Verdict:
+    """Judge that one value is smaller than another."""
+    detail = f"{smaller} against {larger}."
+    return Verdict(text, _less(smaller, larger), detail + _few(smaller, larger))
+
+
+def peak(text: str, curve: Sequence[Level], at: float) -> Verdict:
+    """Judge that a curve is highest at one place."""
+    there = [level for level in curve if level.x == at]
+    others = [level for level in curve if level.x != at]
+    if not there or not others:
+        return Verdict(text, "undetermined", f"{at:g} is not on the grid, or is all of it.")
+    top = max(others, key=lambda level: level.median)
+    states = {_less(other, there[0]) for other in others}
+    detail = f"{there[0]} at {at:g}, next {top} at {top.x:g}."
+    return Verdict(text, _all(states), detail + _few(there[0]))
+
+
+def falls_then_rises(text: str, curve: Sequence[Level]) -> Verdict:
+    """Judge that a curve has a minimum between its ends, apart from both."""
+    if len(curve) < 3:
+        return Verdict(text, "undetermined", "The curve has fewer than three points.")
+    first, *inner, last = curve
+    lowest = min(inner, key=lambda level: level.median)
+    detail = f"{first} at {first.x:g}, {lowest} at {lowest.x:g}, {last} at {last.x:g}."
+    detail += _few(first)
+    if any(level.high < min(first.low, last.low) for level in inner):
+        return Verdict(text, "holds", detail)
+    if all(level.low > min(first.high, last.high) for level in inner):
+        return Verdict(text, "does_not_hold", detail)
+    return Verdict(text, "undetermined", detail)
+
+
+def flat(text: str, curve: Sequence[Level]) -> Verdict:
+    """Judge that a curve's values differ by a factor of at most 1.1."""
+    most = max(level.high for level in curve) / min(level.low for level in curve)
+    least = max(level.low for level in curve) / min(level.high for level in curve)
+    state: State = "holds" if most <= FLAT else "does_not_hold" if least > FLAT else "undetermined"
+    detail = f"Largest over smallest value: between {max(1.0, least):.3g} and {most:.3g}."
+    return Verdict(text, state, detail + _few(curve[0]))
+
+
+def _less(smaller: Level, larger: Level) -> State:
+    if smaller.high < larger.low:
+        return "holds"
+    return "does_not_hold" if smaller.low > larger.high else "undetermined"
+
+
+def _all(states: set[State]) -> State:
+    if states == {"holds"}:
+        return "holds"
+    return "does_not_hold" if "does_not_hold" in states else "undetermined"
+
+
+def _few(*levels: Level) -> str:
+    seeds = [level.seeds for level in levels if level.seeds]
+    if not seeds or min(seeds) >= 6:
+        return ""
+    return f" With {min(seeds)} seeds the interval is their range and covers the median less often."
