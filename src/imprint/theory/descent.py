@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import qr
 
-from imprint.stats.arrays import Floats
+from imprint.stats.arrays import Floats, floats
 from imprint.theory.covariance import Covariance
 from imprint.theory.pretraining import pretrained
 from imprint.theory.setting import Setting
@@ -106,7 +106,7 @@ def descend(
     end = closed_form(tasks, columns, start, target_rate)
     if tasks.shape[1] > len(tasks):  # the same gradient from d columns, and rounded less
         Q, R = qr(columns.T, mode="economic")
-        tasks, columns = tasks @ Q, R.T
+        tasks, columns = floats(tasks @ Q), floats(R.T)
     weights, distances = np.array(start, np.float64), np.empty(updates + 1)
     with np.errstate(over="ignore", invalid="ignore"):
         distances[0] = np.linalg.norm(weights - end)
