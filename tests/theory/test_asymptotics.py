@@ -9,6 +9,7 @@ from scipy.optimize import brentq
 from imprint.errors import ConfigError
 from imprint.theory import asymptotics
 from imprint.theory.asymptotics import asymptotic_error, best_small_set, constants, limits
+from imprint.theory.pieces import simulated_pieces
 from imprint.theory.setting import Setting
 from imprint.theory.sft import sft_weights, surrogate_weights
 from imprint.theory.test_error import test_error
@@ -202,3 +203,26 @@ def test_what_it_does_not_cover():
         asymptotic_error(Setting(interference=0), 0.5)
     with pytest.raises(ConfigError, match="beta is -1"):
         asymptotic_error(Setting(), -1)
+
+
+# n, B, simulated Bias, Tvar, TvarS, Tinv, TinvS, T12 (four draws)
+PARTS = """
+1000 60 1.064 .08775 2.913 4.649 4.304 .01443
+1000 300 .5517 .05249 2.059 50.26 47.75 .05370
+1000 510 .4600 .04479 2.197 338.9 330.5 .02180
+5000 180 8.505 .3471 11.68 19.65 18.39 .04159
+5000 420 2.373 .1068 4.498 130.4 125.9 .04156
+"""
+
+
+@pytest.mark.parametrize("row", PARTS.split("\n")[1:-1])
+def test_simulated_pieces(row):
+    n, count, *values = row.split()
+    setting = SIX.with_context(int(n))
+    found = [simulated_pieces(setting, int(count), seed) for seed in range(2)]
+    theory = asymptotic_error(setting, int(count) / 600)
+    names = ("bias", "t_var", "t_var_sigma", "t_inv", "t_inv_sigma", "t12")
+    for piece, value in zip(names, map(float, values), strict=True):
+        mean = np.mean([getattr(one, piece) for one in found])
+        assert mean == pytest.approx(value, rel=0.04)
+        assert mean == pytest.approx(getattr(theory, piece), rel=0.04)

@@ -13,15 +13,25 @@ from collections.abc import Callable
 import numpy as np
 
 from imprint.stats.arrays import Floats
+from imprint.theory.covariance import Covariance
 from imprint.theory.sampler import draw_moments, draw_tasks
 from imprint.theory.setting import Setting
 
 
-def draw_prompts(setting: Setting, prompts: int, seed: int) -> tuple[Floats, Floats]:
-    """Draw the moments [B, d, d] and tasks [d, B] of prompts with the setting's SFT data."""
+def draw_prompts(
+    setting: Setting, prompts: int, seed: int, data: Covariance | None = None
+) -> tuple[Floats, Floats]:
+    """Draw the moments [B, d, d] and the tasks [d, B] of prompts.
+
+    Args:
+        setting: gives the context length of post-training and, unless ``data`` does, A.
+        prompts: B.
+        seed: of the draw.
+        data: another covariance of the inputs.
+    """
     draw = np.random.default_rng(seed)
     tasks = draw_tasks(setting.d, prompts, draw)
-    return draw_moments(setting.data, setting.n_sft, prompts, draw), tasks
+    return draw_moments(data or setting.data, setting.n_sft, prompts, draw), tasks
 
 
 def loss(weights: Floats, moments: Floats, tasks: Floats, steps: int) -> float:
