@@ -179,3 +179,35 @@ def test_only_the_context_length_of_sft_reaches_the_prompts():
     setting = Setting(d=20, weak=8)
     other = dataclasses.replace(setting, n_pre=50, n_test=7, cot=9)
     np.testing.assert_array_equal(sft.draw_prompts(setting, 5, 0), sft.draw_prompts(other, 5, 0))
+
+
+@pytest.mark.parametrize("count", [6, 30])
+@pytest.mark.parametrize("data", [FULL, PART], ids=["full", "rank 8"])
+def test_more_of_the_same_sft_changes_nothing(data, count):
+    found, tasks, columns, _ = tuned(data, count)
+    again = sft.closed_form(tasks, columns, found, RATE)
+    np.testing.assert_allclose(again, found, atol=1e-9 * np.abs(found).max())
+
+
+def test_no_prompts_leave_the_pretrained_model():
+    setting = Setting(d=6, weak=2)
+    np.testing.assert_array_equal(sft.sft_weights(setting, 0, 0), np.diag(pretrained(setting)))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting(d=1, weak=1, n_sft=1),
+        Setting(d=4, weak=4),
+        Setting(d=6, weak=2, interference=1e-9),
+        Setting(d=6, weak=2, weak_eig=0, interference=0),
+    ],
+    ids=["one feature", "all weak", "hardly any interference", "uncovered"],
+)
+def test_corners(setting):
+    for count in (1, 2, 4, 6, 30):
+        found = sft.sft_weights(setting, count, 0)
+        tasks, columns = sft.draw_prompts(setting, count, 0)
+        residual = found @ columns + setting.target_rate * tasks
+        slope = residual @ columns.T / np.abs(columns).max(axis=1).clip(1e-300)
+        assert np.abs(slope).max() < 1e-6 * (1 + np.abs(found).max() * np.abs(columns).max())
