@@ -1,6 +1,7 @@
 """Claims about curves, judged by the intervals of their medians over seeds.
 
-A claim holds or fails only where intervals are apart; where they overlap it is undetermined.
+A claim holds or fails only where intervals are apart; where they overlap, or where there are fewer
+seeds than an interval of 95 % needs, it is undetermined.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from scipy.stats import binom
 from imprint.report import State, Verdict
 
 COVERAGE = 0.95
+FEWEST = 6  # seeds whose range covers the median in 95 % of samples
 FLAT = 1.1  # a curve is flat where its largest and smallest value differ by at most this factor
 
 
@@ -34,6 +36,11 @@ class Level:
     low: float
     high: float
     seeds: int = 0
+
+    @property
+    def decides(self) -> bool:
+        """Whether the interval covers the median often enough to judge by."""
+        return not self.seeds or self.seeds >= FEWEST
 
     def __str__(self) -> str:
         if not self.seeds:
@@ -76,7 +83,7 @@ def _coverage(count: int, inner: int) -> float:
 def below(text: str, smaller: Level, larger: Level) -> Verdict:
     """Judge that one value is smaller than another."""
     detail = f"{smaller} against {larger}."
-    return Verdict(text, _less(smaller, larger), detail + _few(smaller, larger))
+    return judged(text, _less(smaller, larger), detail, smaller, larger)
 
 
 def peak(text: str, curve: Sequence[Level], at: float) -> Verdict:
@@ -88,7 +95,7 @@ def peak(text: str, curve: Sequence[Level], at: float) -> Verdict:
     top = max(others, key=lambda level: level.median)
     states = {_less(other, there[0]) for other in others}
     detail = f"{there[0]} at {at:g}, next {top} at {top.x:g}."
-    return Verdict(text, _all(states), detail + _few(there[0]))
+    return judged(text, _all(states), detail, *curve)
 
 
 def falls_then_rises(text: str, curve: Sequence[Level]) -> Verdict:
@@ -98,12 +105,12 @@ def falls_then_rises(text: str, curve: Sequence[Level]) -> Verdict:
     first, *inner, last = curve
     lowest = min(inner, key=lambda level: level.median)
     detail = f"{first} at {first.x:g}, {lowest} at {lowest.x:g}, {last} at {last.x:g}."
-    detail += _few(first)
+    state: State = "undetermined"
     if any(level.high < min(first.low, last.low) for level in inner):
-        return Verdict(text, "holds", detail)
-    if all(level.low > min(first.high, last.high) for level in inner):
-        return Verdict(text, "does_not_hold", detail)
-    return Verdict(text, "undetermined", detail)
+        state = "holds"
+    elif all(level.low > min(first.high, last.high) for level in inner):
+        state = "does_not_hold"
+    return judged(text, state, detail, *curve)
 
 
 def flat(text: str, curve: Sequence[Level]) -> Verdict:
@@ -112,7 +119,7 @@ def flat(text: str, curve: Sequence[Level]) -> Verdict:
     least = max(level.low for level in curve) / min(level.high for level in curve)
     state: State = "holds" if most <= FLAT else "does_not_hold" if least > FLAT else "undetermined"
     detail = f"Largest over smallest value: between {max(1.0, least):.3g} and {most:.3g}."
-    return Verdict(text, state, detail + _few(curve[0]))
+    return judged(text, state, detail, *curve)
 
 
 def _less(smaller: Level, larger: Level) -> State:
@@ -127,8 +134,9 @@ def _all(states: set[State]) -> State:
     return "does_not_hold" if "does_not_hold" in states else "undetermined"
 
 
-def _few(*levels: Level) -> str:
-    seeds = [level.seeds for level in levels if level.seeds]
-    if not seeds or min(seeds) >= 6:
-        return ""
-    return f" With {min(seeds)} seeds the interval is their range and covers the median less often."
+def judged(text: str, state: State, detail: str, *levels: Level) -> Verdict:
+    """Give a verdict, undetermined where a level it rests on has too few seeds."""
+    if all(level.decides for level in levels):
+        return Verdict(text, state, detail)
+    few = min(level.seeds for level in levels if not level.decides)
+    return Verdict(text, "undetermined", f"{detail} {few} of at least {FEWEST} seeds.")

@@ -107,10 +107,10 @@ def _conclude(config: TheoryConfig, curves: Curves) -> Conclusion:
 def _headline(config: TheoryConfig, verdicts: list[Verdict]) -> str:
     peaks = [v for v in verdicts if "peaks" in v.text]
     small = [v for v in verdicts if "small set" in v.text]
-    found = sum(v.state == "holds" for v in peaks)
+    found, m = sum(v.state == "holds" for v in peaks), config.weak_directions
     said = (
         f"In {found} of {len(peaks)} settings the error peaks where the prompts just suffice to "
-        f"fix the map: at B = {config.weak_directions} without interference, B = {config.d} with it."
+        f"fix the map: at B = {m} without interference, B = {config.d} with it."
     )
     if not small:
         return said
