@@ -67,7 +67,7 @@ def diff(
         Also decompose the change of every matrix, beside a shuffle of it: how many directions it
         has. This takes far longer than all the rest; --dry-run says how many matrices there are.
     permutations
-        Draws of the null in which changes are shuffled; default 5, or 3 for more than 134 million
+        Draws of the null in which changes are shuffled; default 5, or 2 for more than 134 million
         weights, where draws hardly differ.
     out
         Run folder; default imprint-runs/diff. A run that was cut short goes on from there.

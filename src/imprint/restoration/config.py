@@ -10,7 +10,7 @@ from imprint.errors import ConfigError
 
 RATIOS = (0.01, 0.03, 0.05, 0.1, 0.2, 0.4, 0.6)
 # the shares of two draws differ by a few parts in 10⁴ at 10⁸ weights, so that few draws suffice
-MANY, FEW, LARGE = 5, 3, 1 << 27
+MANY, FEW, LARGE = 5, 2, 1 << 27
 
 
 @dataclass(frozen=True, slots=True)
