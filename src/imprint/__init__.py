@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imprint.evaluation import EvaluateConfig, EvaluateResult, evaluate
     from imprint.forecast import ForecastConfig, ForecastResult, forecast
     from imprint.mastery import MasteryConfig, MasteryResult, closed_book, mastery
+    from imprint.planning import PlanConfig, PlanResult, plan
     from imprint.restoration.calls import apply, restore
     from imprint.restoration.config import DiffConfig
     from imprint.restoration.diff import diff
@@ -42,6 +43,8 @@ _HOMES = {
     "ImprintError": "imprint.errors",
     "MasteryConfig": "imprint.mastery",
     "MasteryResult": "imprint.mastery",
+    "PlanConfig": "imprint.planning",
+    "PlanResult": "imprint.planning",
     "RestoreConfig": "imprint.restoration.restore_config",
     "TheoryResult": "imprint.theory",
     "TransferResult": "imprint.transfer",
@@ -51,6 +54,7 @@ _HOMES = {
     "evaluate": "imprint.evaluation",
     "forecast": "imprint.forecast",
     "mastery": "imprint.mastery",
+    "plan": "imprint.planning",
     "restore": "imprint.restoration.calls",
     "theory": "imprint.theory",
     "transfer": "imprint.transfer",
@@ -70,6 +74,8 @@ __all__ = [
     "ImprintError",
     "MasteryConfig",
     "MasteryResult",
+    "PlanConfig",
+    "PlanResult",
     "RestoreConfig",
     "TheoryResult",
     "TransferResult",
@@ -79,6 +85,7 @@ __all__ = [
     "evaluate",
     "forecast",
     "mastery",
+    "plan",
     "restore",
     "theory",
     "transfer",

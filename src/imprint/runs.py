@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Tables = dict[str, "pl.DataFrame"]
+Content = str | bytes | Callable[[Path], None]
 PARTS = ("tables", "result.json", "report.html", "summary.md", "manifest.json")
 LARGE = 1 << 28  # bytes
 VERSIONED = ("numpy", "scipy", "polars", "pyarrow", "altair")
@@ -114,6 +115,7 @@ class Run:
         settings: everything that changes what the numbers mean, JSON-serialisable.
         inputs: files read; their hashes enter the fingerprint. Folders are hashed file by file.
         seed: the seed, recorded with the settings.
+        parts: further names that the run writes into the folder.
 
     Raises:
         ConfigError: the folder holds a run of another job or files that a run would replace, is a
@@ -128,8 +130,10 @@ class Run:
         inputs: Iterable[Path] = (),
         *,
         seed: int = 0,
+        parts: Iterable[str] = (),
     ):
         self.out, self.job, self.seed = out, job, seed
+        self._parts = (*PARTS, *parts)
         self.settings = dict(settings)
         self.started = time.time()
         self.timings: dict[str, float] = {}
@@ -173,13 +177,14 @@ class Run:
         return tables
 
     def finish(
-        self, *, tables: Tables, files: Mapping[str, str | bytes], notes: Mapping[str, Any]
+        self, *, tables: Tables, files: Mapping[str, Content], notes: Mapping[str, Any]
     ) -> None:
         """Write everything and rename it into place.
 
         Args:
             tables: name → frame, written to ``tables/NAME.parquet`` with the fingerprint inside.
-            files: file name → content (``result.json``, ``report.html``, ``summary.md``).
+            files: file name → content (``result.json``, ``report.html``, ``summary.md``), or a
+                function that writes a file too large to hold.
             notes: further facts for the manifest.
 
         Raises:
@@ -195,8 +200,14 @@ class Run:
                     metadata={"imprint_run": self.fingerprint, "imprint_job": self.job},
                 )
             for name, content in files.items():
-                write_atomic(staged / name, content)
-            write_atomic(staged / "manifest.json", dump_json(self.manifest(notes)))
+                if callable(content):
+                    (staged / name).parent.mkdir(parents=True, exist_ok=True)
+                    content(staged / name)
+                else:
+                    write_atomic(staged / name, content)
+            made = sorted(entry.name for entry in staged.iterdir())
+            manifest = {**self.manifest(notes), "files": made}
+            write_atomic(staged / "manifest.json", dump_json(manifest))
             self._publish(staged)
         shutil.rmtree(self._work, ignore_errors=True)
 
@@ -257,7 +268,7 @@ class Run:
 
     def _refuse_foreign(self) -> None:
         manifest = self.out / "manifest.json"
-        taken = [name for name in PARTS if (self.out / name).exists()]
+        taken = [name for name in self._parts if (self.out / name).exists()]
         if not manifest.is_file():
             # a run that was cut off while its parts were put in place has left its work behind
             if taken and not self._work.is_dir():
@@ -287,13 +298,25 @@ class Run:
     def _publish(self, staged: Path) -> None:
         old = self._work / "old"
         old.mkdir(exist_ok=True)
+        made = {entry.name for entry in staged.iterdir()}
+        folders = {name for name in made if (staged / name).is_dir()}
+        stale = self._earlier() - made
         # without a manifest the folder is no finished run: it goes first and comes last
-        for name in ("manifest.json", "tables"):
+        for name in ("manifest.json", *sorted(folders | stale)):
             if (self.out / name).exists():
                 shutil.rmtree(old / name, ignore_errors=True)
                 (self.out / name).replace(old / name)
         for entry in sorted(staged.iterdir(), key=lambda e: e.name == "manifest.json"):
             entry.replace(self.out / entry.name)
+
+    def _earlier(self) -> set[str]:
+        """Name what the run that this one replaces has written."""
+        try:
+            listed = json.loads((self.out / "manifest.json").read_bytes()).get("files", [])
+        except (OSError, ValueError, AttributeError):
+            return set()
+        names = {name for name in listed if isinstance(name, str)}
+        return {name for name in names if Path(name).name == name and not name.startswith(".")}
 
 
 def _files(inputs: Iterable[Path]) -> list[Path]:

@@ -56,6 +56,10 @@ COMMANDS = {
         "imprint.cli.lm_eval:lm_eval",
         "Run lm-eval with scoring that reads shared contexts once; same answers.",
     ),
+    "plan": (
+        "imprint.cli.plan:plan",
+        "Which rows to fine-tune on, and which prompts to reinforce, given what a model can do?",
+    ),
     "restore": (
         "imprint.cli.restore:restore",
         "Put a share of what fine-tuning changed back to the base model's weights.",

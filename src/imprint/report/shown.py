@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from imprint.report.page import Page
-from imprint.runs import Run, describe_input, dump_json, write_atomic
+from imprint.runs import Content, Run, describe_input, dump_json, write_atomic
 
 LISTED = 50
 
@@ -64,13 +64,13 @@ class Shown:
         return f"{type(self).__name__}({self.headline!r}, {len(self.tables)} tables)"
 
 
-def publish(run: Run, result: Shown, files: Mapping[str, str | bytes] | None = None) -> None:
+def publish(run: Run, result: Shown, files: Mapping[str, Content] | None = None) -> None:
     """Write a result into its run folder, whole or not at all.
 
     Args:
         run: the run; its fingerprint and manifest enter the result.
         result: what was found.
-        files: further files, path in the run folder → content.
+        files: further files, path in the run folder → content (as ``Run.finish``).
 
     Raises:
         DataError: something cannot be written; the folder stays as it was.
