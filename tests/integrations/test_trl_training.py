@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,11 @@ def settings(out: Path, **more: Any) -> Any:
 
 
 def trainer(out: Path, **more: Any) -> Any:
-    of_trainer = {name: more.pop(name) for name in ("band", "verified") if name in more}
+    of_trainer = {name: more.pop(name) for name in ("band", "plan", "verified") if name in more}
     words = letters_tokenizer()
     words.pad_token = words.eos_token
     return CurriculumGRPOTrainer(
-        model=str(out.parent / "model"),
+        model=str(next(up for up in out.parents if (up / "model").exists()) / "model"),
         processing_class=words,
         reward_funcs=more.pop("reward_funcs", in_allowed),
         train_dataset=more.pop("train_dataset", None) or rows(),
@@ -121,9 +122,10 @@ def test_training_learns_rates_and_resumes_with_the_same_order(place: Path) -> N
     logged = [entry for entry in whole.state.log_history if "curriculum/in_band" in entry]
     assert len(logged) == 6
 
-    broken = trainer(place / "broken", max_steps=6)
-    broken.add_callback(StopAfter(4))
-    broken.train()
+    broken = trainer(place / "broken")
+    broken.add_callback(KillAt(5))
+    with pytest.raises(KilledError):
+        broken.train()
     resumed = trainer(place / "broken")
     resumed.train(resume_from_checkpoint=str(place / "broken" / "checkpoint-4"))
     assert resumed.curriculum.epoch == whole.curriculum.epoch
@@ -151,6 +153,29 @@ def test_the_plan_is_where_estimates_start(place: Path) -> None:
     np.testing.assert_allclose(made.curriculum.passed, 3)
 
 
+@pytest.mark.parametrize("by", ["id", "prompt"])
+def test_a_plans_folder_gives_rates_to_other_data(by: str, place: Path) -> None:
+    folder, data = place / f"by-{by}", rows(8)
+    folder.mkdir()
+    with (folder / "pool.jsonl").open("w") as out:
+        for at in (5, 2):
+            row = {"id": f"p{at}", "prompt": data[at]["prompt"], "pass_rate": at / 8, "n": 8}
+            out.write(json.dumps(row) + "\n")
+        out.write(json.dumps({"id": "other", "prompt": "z z", "pass_rate": None, "n": 0}) + "\n")
+    if by == "id":
+        data = data.add_column("id", [f"p{at}" for at in range(8)])
+    made = trainer(folder, train_dataset=data, plan=folder)
+    assert made.curriculum.passed.tolist() == [0, 0, 2, 0, 0, 5, 0, 0]
+    assert made.curriculum.failed.tolist() == [0, 0, 6, 0, 0, 3, 0, 0]
+    with pytest.raises(DataError, match="none of the 24 prompts"):
+        trainer(folder, train_dataset=rows().map(lambda one: {"prompt": "y" + one["prompt"]}),
+                plan=folder)  # fmt: skip
+    with pytest.raises(DataError, match="cannot be read"):
+        trainer(folder, plan=folder / "no-such")
+    with pytest.raises(DataError, match="pass_rate and no n"):
+        trainer(folder, train_dataset=rows(8).add_column("pass_rate", [0.5] * 8))
+
+
 def test_only_verified_rewards_count(place: Path) -> None:
     both = [length, in_allowed]
     with pytest.raises(ConfigError, match="names no reward function"):
@@ -175,11 +200,16 @@ def test_other_data_and_settings_without_effect_are_refused(place: Path) -> None
         trainer(place / "stream", train_dataset=rows().to_iterable_dataset())
 
 
-class StopAfter(transformers.TrainerCallback):
-    """Stops as a kill would: nothing is written beyond the last checkpoint."""
+class KilledError(Exception):
+    """Ends a run in the middle."""
+
+
+class KillAt(transformers.TrainerCallback):
+    """Ends a run after a step; nothing is left of it but its checkpoints."""
 
     def __init__(self, step: int):
         self.step = step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        control.should_training_stop = state.global_step >= self.step
+        if state.global_step >= self.step:
+            raise KilledError

@@ -11,6 +11,7 @@ import numpy as np
 
 from imprint.errors import ConfigError, DataError, nearest, require
 from imprint.integrations.trl.curriculum import Band, Curriculum
+from imprint.integrations.trl.rates import measured_rates
 from imprint.integrations.trl.sampler import BandSampler
 
 trl = require("trl", "lab")
@@ -21,15 +22,18 @@ FILE = "curriculum.npz"  # beside the trainer's state in every checkpoint
 class CurriculumGRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc, name-defined]
     """TRL's ``GRPOTrainer`` that keeps its prompts in a band of pass rates.
 
-    Takes what ``GRPOTrainer`` takes, by keyword. Estimates start from the columns ``pass_rate`` and
-    ``n`` of the data set where it has them (those of ``rl_band.jsonl``), and follow the verified
-    rewards of every group that training finishes. The state lies in every checkpoint, so that
-    ``train(resume_from_checkpoint=…)`` draws what the unbroken run would have drawn, if the
-    checkpoint stands between two generation batches (TRL itself generates anew within one).
+    Takes what ``GRPOTrainer`` takes, by keyword. Estimates start from what was measured before and
+    follow the verified rewards of every group that training finishes. The state lies in every
+    checkpoint, so that ``train(resume_from_checkpoint=…)`` draws what the unbroken run would have
+    drawn, if the checkpoint stands between two generation batches (within one TRL generates anew).
 
     Args:
         train_dataset: prompts, not streamed.
         band: where prompts are kept.
+        plan: folder of a plan, whose pass rates the estimates start from; prompts are found by
+            ``id`` where the data set has it, else by ``prompt``. Without it the columns
+            ``pass_rate`` and ``n`` of the data set, as ``rl_band.jsonl`` has them; without these
+            all prompts are unseen.
         verified: name of the reward function that says right (1), wrong (0) or unknown (None);
             needed where there are several. Shaped rewards are refused: a mean inside the band can
             hide groups that are all alike.
@@ -38,7 +42,8 @@ class CurriculumGRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc, name-defined
     Raises:
         ConfigError: settings that leave the curriculum without effect, or a reward that is not
             verified.
-        DataError: the data set is streamed, or too small for a generation batch.
+        DataError: the data set is streamed or too small for a generation batch, or its pass rates
+            cannot be used.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class CurriculumGRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc, name-defined
         *,
         train_dataset: Any,
         band: Band | None = None,
+        plan: str | Path | None = None,
         verified: str | None = None,
         **settings: Any,
     ):
@@ -60,13 +66,9 @@ class CurriculumGRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc, name-defined
         if self.args.remove_unused_columns or not self.shuffle_dataset:
             name = "shuffle_dataset=False" if not self.shuffle_dataset else "remove_unused_columns"
             raise ConfigError(f"{name} leaves the curriculum without effect", remedy="take it out.")
-        known = train_dataset.column_names
+        rates, rollouts = measured_rates(train_dataset, plan) or (None, None)
         self.curriculum = Curriculum(
-            len(train_dataset),
-            band,
-            rates=_numbers(train_dataset["pass_rate"]) if "pass_rate" in known else None,
-            rollouts=_numbers(train_dataset["n"]) if "n" in known else None,
-            seed=self.args.seed,
+            len(train_dataset), band, rates=rates, rollouts=rollouts, seed=self.args.seed
         )
         self._prompts = _hash(train_dataset)
 
@@ -136,10 +138,6 @@ def _position(names: list[str], verified: str | None) -> int:
             remedy="verified=NAME of the one that says right (1) or wrong (0).",
         )
     return names.index(verified)
-
-
-def _numbers(column: Any) -> list[float]:
-    return [float("nan") if value is None else float(value) for value in column]
 
 
 def _hash(dataset: Any) -> str:
