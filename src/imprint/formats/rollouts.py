@@ -151,6 +151,7 @@ def _load(path: Path, rename: Mapping[str, str]) -> pl.DataFrame:
         else:
             lazy = pl.scan_ndjson(path, infer_schema_length=None)
         there = lazy.collect_schema().names()
+        _check_names(rename, there, path)
         wanted = {*WANTED, *ALIASES, *rename.values()}
         frame = lazy.select([name for name in there if name in wanted] or there).collect()
     except BROKEN as broken:
@@ -162,18 +163,22 @@ def _load(path: Path, rename: Mapping[str, str]) -> pl.DataFrame:
     return frame
 
 
+def _check_names(rename: Mapping[str, str], there: Sequence[str], path: Path) -> None:
+    for ours, theirs in rename.items():
+        if ours not in WANTED:
+            raise DataError(f"--map {ours}=…: {nearest(ours, WANTED)}", where=str(path))
+        if theirs not in there:
+            raise DataError(
+                f"no column {theirs!r} (mapped to {ours!r}); {nearest(theirs, there)}",
+                where=str(path),
+            )
+
+
 def _named(
     frame: pl.DataFrame, path: Path, rename: Mapping[str, str]
 ) -> tuple[pl.DataFrame, list[Finding]]:
     """Give columns our names: what the user maps first, then known aliases, with a notice."""
-    for ours, theirs in rename.items():
-        if ours not in WANTED:
-            raise DataError(f"--map {ours}=…: {nearest(ours, WANTED)}", where=str(path))
-        if theirs not in frame.columns:
-            raise DataError(
-                f"no column {theirs!r} (mapped to {ours!r}); {nearest(theirs, frame.columns)}",
-                where=str(path),
-            )
+    _check_names(rename, frame.columns, path)
     moves = {theirs: ours for ours, theirs in rename.items()}
     findings = []
     for theirs, ours in ALIASES.items():
