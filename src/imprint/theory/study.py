@@ -64,17 +64,25 @@ def prepare(name: str, settings: Mapping[str, Any]) -> Study:
         ConfigError: as `theory`.
     """
     experiment = named(name)
-    readable = [*experiment.defaults, *ALWAYS]
     for key in settings:
-        if key not in readable:
-            raise ConfigError(
-                f"{name} does not read {key!r}; {nearest(key, readable)}",
-                remedy=f"it reads {', '.join(experiment.defaults)}.",
-            )
+        _readable(name, experiment, key, settings)
     given = Settings({**experiment.defaults, **_paper(experiment, settings), **settings})
     if isinstance(settings, Settings):
         given.source, given.lines = settings.source, settings.lines
     return Study(name, experiment, build(TheoryConfig, given))
+
+
+def _readable(name: str, experiment: Experiment, key: str, settings: Mapping[str, Any]) -> None:
+    readable = (*experiment.defaults, *ALWAYS)
+    if key in readable:
+        return
+    known = key in TheoryConfig.__dataclass_fields__
+    guess = "" if known else f"; {nearest(key, readable)}"
+    raise ConfigError(
+        f"{name} does not read {key!r}{guess}",
+        where=settings.place((key,)) if isinstance(settings, Settings) and settings.lines else None,
+        remedy=f"it reads {', '.join(experiment.defaults)}.",
+    )
 
 
 def _paper(experiment: Experiment, settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -125,4 +133,4 @@ def _points(units: Sequence[Unit]) -> dict[str, pl.DataFrame]:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(f"{entry:g}" for entry in value) or "as multiples of d"
-    return "not held" if value is None else str(value)
+    return "not set" if value is None else str(value)

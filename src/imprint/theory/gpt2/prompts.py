@@ -13,7 +13,7 @@ Floats32: TypeAlias = NDArray[np.float32]
 
 
 def examples(
-    data: Covariance, n: int, count: int, seed: int, *, active: int | None = None
+    data: Covariance, n: int, count: int, *seed: int, active: int | None = None
 ) -> tuple[Floats32, Floats32]:
     """Draw prompts; number i is the same whatever ``count`` is, so that larger sets hold smaller.
 
@@ -21,7 +21,7 @@ def examples(
         data: covariance of the inputs.
         n: examples in a prompt.
         count: number of prompts B.
-        seed: of the set.
+        seed: of the set, one or several numbers.
         active: coordinates in use, the others 0 (a curriculum); by default all.
 
     Returns:
@@ -29,7 +29,7 @@ def examples(
     """
     inputs, tasks = np.empty((count, n, data.d)), np.empty((count, data.d))
     for number in range(count):
-        draw = np.random.default_rng([seed, number])
+        draw = np.random.default_rng([*seed, number])
         tasks[number] = draw.standard_normal(data.d)
         inputs[number] = draw.standard_normal((n, data.d))
     inputs *= np.sqrt(data.eigenvalues)

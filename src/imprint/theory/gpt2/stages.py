@@ -113,14 +113,9 @@ class Stages:
         config = self.config
         grown = min(1.0, EASIEST + (1 - EASIEST) * step / (GROWING * config.pretrain_steps))
         active, n = (max(1, round(grown * size)) for size in (config.d, self.n))
-        draw = np.random.default_rng([config.seed, step])
-        tasks = draw.standard_normal((config.batch, config.d))
-        inputs = draw.standard_normal((config.batch, n, config.d))
-        inputs *= np.sqrt(self.before.eigenvalues)
-        tasks[:, active:], inputs[..., active:] = 0, 0
-        own = tasks.astype(np.float32)
-        wanted = self._tensor(targets(own, PRETRAIN_COT, config.target_rate))
-        prompt = self._tensor(tokens(inputs.astype(np.float32), own))
+        inputs, tasks = examples(self.before, n, config.batch, config.seed, step, active=active)
+        wanted = self._tensor(targets(tasks, PRETRAIN_COT, config.target_rate))
+        prompt = self._tensor(tokens(inputs, tasks))
         gap = model.next_estimates(prompt, wanted[:, :-1]) - wanted[:, 1:]
         return gap.square().mean()
 
