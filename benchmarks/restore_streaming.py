@@ -121,7 +121,6 @@ def _config(found: dict[str, tuple[int, ...]]) -> dict[str, Any]:
 
 def timed(command: Sequence[str], **environment: str) -> tuple[float, float, str]:
     """Run a command and give seconds, peak memory in bytes, and what it wrote to stdout."""
-    _memory_at_hand()
     begun = time.perf_counter()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, **environment})
@@ -134,17 +133,6 @@ def timed(command: Sequence[str], **environment: str) -> tuple[float, float, str
             said = err.read().decode(errors="replace").strip().splitlines()
             raise RuntimeError(f"{command[0]} ended with {child.returncode}: {' '.join(said[-1:])}")
         return seconds, used.ru_maxrss * 1024.0, out.read().decode()
-
-
-def _memory_at_hand() -> None:
-    """Touch the free memory: a virtual machine's host may have taken it, and gives it back slowly.
-
-    Ours and the peers start alike then; before that either was at times twice as slow.
-    """
-    code = "import numpy as np; np.zeros({} >> 3, np.int64)[::512] = 1"
-    fields = Path("/proc/meminfo").read_text().split()
-    free = int(fields[fields.index("MemFree:") + 1]) << 10
-    subprocess.run([sys.executable, "-c", code.format(int(free * 0.9))], check=False)
 
 
 def here(part: str, *arguments: str, **environment: str) -> tuple[float, float, str]:
