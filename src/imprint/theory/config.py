@@ -113,6 +113,17 @@ class TheoryConfig:
         return {name: value for name, value in asdict(self).items() if name not in apart}
 
 
+def shown(value: Any) -> str:
+    """Write a setting's value.
+
+    >>> shown((0.01, 2)), shown(()), shown(None)
+    ('0.01, 2', 'multiples of d', 'not set')
+    """
+    if isinstance(value, (list, tuple)):
+        return ", ".join(f"{entry:g}" for entry in value) or "multiples of d"
+    return "not set" if value is None else str(value)
+
+
 def _at_least(name: str, value: int, low: int) -> None:
     if value < low:
         raise ConfigError(f"{_flag(name)} {value} is less than {low}")

@@ -8,6 +8,7 @@ import polars as pl
 
 from imprint.report import Page, manifest_section, summary_html
 from imprint.report import summary as markdown
+from imprint.theory.config import shown
 from imprint.theory.figure import panels
 from imprint.theory.result import TheoryResult
 
@@ -19,6 +20,7 @@ PAPER = (
     "last step, without sampling or rewards. It says nothing on its own of a language model."
 )
 HIDDEN_AFTER = 9
+UNFOLDED = 4  # sentences that are shown without a click
 
 
 def render(result: TheoryResult) -> str:
@@ -67,7 +69,11 @@ def _regime(page: Page, result: TheoryResult) -> None:
         "the test. trA/n: how much sampling one prompt's inputs adds. χ and ν: how far the shift "
         "exceeds what pretraining covers; from 1 on, repeated steps diverge.",
     )
-    section.text(*result.notes["conclusion"].regime)
+    sentences = result.notes["conclusion"].regime
+    if len(sentences) <= UNFOLDED:
+        section.text(*sentences)
+    else:
+        section.details(f"{len(sentences)} settings", *sentences)
 
 
 def _protocol(page: Page, result: TheoryResult) -> None:
@@ -115,4 +121,6 @@ def _formats(frames: Iterable[pl.DataFrame]) -> dict[str, str]:
 def _method(page: Page, result: TheoryResult) -> None:
     section = page.section("Method")
     section.text(PAPER)
-    section.facts({**result.data["settings"], "seed": result.data["seed"]})
+    section.text("Verdicts are one by one, not corrected for their number.")
+    settings = {**result.data["settings"], "seed": result.data["seed"]}
+    section.facts({name: shown(value) for name, value in settings.items()})

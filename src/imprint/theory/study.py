@@ -16,7 +16,7 @@ from imprint.progress import progress
 from imprint.report import publish
 from imprint.runs import Run
 from imprint.stats import one_blas_thread
-from imprint.theory.config import TheoryConfig
+from imprint.theory.config import TheoryConfig, shown
 from imprint.theory.experiments.catalogue import named
 from imprint.theory.experiments.experiment import POINTS, Experiment, Unit, gather
 from imprint.theory.result import TheoryResult, assemble
@@ -99,7 +99,7 @@ def describe(study: Study, out: Path) -> str:
     """Say what a run would do."""
     units = study.experiment.units(study.config, out)
     read = {name: getattr(study.config, name) for name in study.experiment.defaults}
-    settings = ", ".join(f"{name} {_shown(value)}" for name, value in read.items())
+    settings = ", ".join(f"{name} {shown(value)}" for name, value in read.items())
     return "\n".join(
         [
             f"{study.name}: {study.experiment.question}",
@@ -128,9 +128,3 @@ def perform(study: Study, run: Run) -> TheoryResult:
 def _points(units: Sequence[Unit]) -> dict[str, pl.DataFrame]:
     rows = [tuple(point) for unit in units for point in unit.work()]
     return {"points": pl.DataFrame(rows, schema=POINTS, orient="row")}
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(f"{entry:g}" for entry in value) or "as multiples of d"
-    return "not set" if value is None else str(value)

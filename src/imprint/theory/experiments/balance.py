@@ -113,8 +113,7 @@ def _conclude(config: TheoryConfig, curves: Curves) -> Conclusion:
     verdicts = [*_errors(config, curves), *_agreement(config), *_sharpness(config, curves)]
     small = _small(config, WEAK[0])
     return Conclusion(
-        "A direction that pretraining covers weakly has χ and ν above 1 once prompts are long: "
-        "its error before SFT grows, and outcome supervision starts sharp there.",
+        _headline(config, curves),
         verdicts,
         [regime(setting_of(config, 0, n)) for n in lengths(config)],
         [
@@ -154,6 +153,19 @@ def _conclude(config: TheoryConfig, curves: Curves) -> Conclusion:
             ),
         ],
         {"indicators": _table(config)},
+    )
+
+
+def _headline(config: TheoryConfig, curves: Curves) -> str:
+    """Say from which prompt length on the weak directions are new, by either indicator."""
+    said = []
+    for name in ("χ", "ν"):
+        new = [level.x for level in curves.line(BY_N, name, "exact") if level.median > 1]
+        said.append(f"{name} exceeds 1 from n = {new[0]:g} on" if new else f"{name} stays below 1")
+    last = curves.of(ERROR, "weak")[-1]
+    return (
+        f"On the directions that pretraining covers weakly {', '.join(said)}; the error there "
+        f"before SFT is {last} per dimension at n = {last.x:g}, where answering nothing has 1."
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from imprint.theory.config import TheoryConfig
-from imprint.theory.experiments.double_descent import references, simulated
+from imprint.theory.experiments.double_descent import ENDLESS, references, simulated
 from imprint.theory.experiments.experiment import (
     Conclusion,
     Curves,
@@ -58,8 +58,8 @@ def _units(config: TheoryConfig, _: Path) -> Sequence[Unit]:
 
     return [
         unit(panel, own, r, n, prompts, name)
-        for r in config.interference
         for name, (panel, own) in zip(("tied", "held"), protocols(config).items(), strict=True)
+        for r in config.interference
         for prompts in sizes(config)
         for n in lengths(config)
     ]
@@ -72,7 +72,7 @@ def _lines(config: TheoryConfig) -> Iterator[Line]:
                 known = references(setting_of(own, r, n))
                 for curve, name in (
                     ("before SFT", "before SFT"),
-                    ("B infinite", "infinitely many"),
+                    ("B infinite", ENDLESS),
                 ):
                     yield _panel(r, panel), curve, "exact", n, known[name]
 
@@ -93,8 +93,7 @@ def _conclude(config: TheoryConfig, curves: Curves) -> Conclusion:
     said = "; ".join(f"with {panel} in {got} of {all_}" for panel, (got, all_) in found.items())
     grid = lengths(config)
     return Conclusion(
-        f"The error falls and then rises with the prompt length: {said} settings. What protocol "
-        "ties the lengths together decides the shape.",
+        f"The error falls and then rises with the prompt length: {said} settings.",
         verdicts,
         [
             regime(setting_of(own, r, n))
@@ -106,8 +105,8 @@ def _conclude(config: TheoryConfig, curves: Curves) -> Conclusion:
         [
             Plot(
                 "Error per dimension against the prompt length of SFT. Points are medians over "
-                "seeds with intervals; dashed lines are exact. Left of each pair: one n for "
-                "pretraining, SFT and test.",
+                "seeds with intervals; dashed lines are exact. First one n for pretraining, SFT "
+                "and test, then pretraining and test held.",
                 "Prompt length n",
             )
         ],

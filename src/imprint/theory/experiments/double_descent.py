@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imprint.report import Verdict
+from imprint.theory.asymptotics import asymptotic_error
 from imprint.theory.config import TheoryConfig
 from imprint.theory.experiments.experiment import (
     Conclusion,
@@ -26,6 +27,8 @@ from imprint.theory.verdicts import below, peak
 
 SHARES = (0.125, 0.25, 0.375, 0.475, 0.5, 0.55, 0.75, 0.95, 1, 1.05, 1.25, 2, 3, 5)
 LENGTHS = (1, 2, 3)
+ENDLESS = "infinitely many prompts"
+FIRST_ORDER = "first order (B.1, corrected)"
 
 
 def sizes(config: TheoryConfig) -> tuple[int, ...]:
@@ -68,6 +71,9 @@ def _lines(config: TheoryConfig) -> Iterator[Line]:
             for prompts in sizes(config):
                 for name, value in references(setting).items():
                     yield _panel(r), _curve(n), name, prompts, value
+                if r and prompts != config.d:
+                    first = asymptotic_error(setting, prompts / config.d).error
+                    yield _panel(r), _curve(n), FIRST_ORDER, prompts, first
 
 
 def references(setting: Setting) -> dict[str, float]:
@@ -75,7 +81,7 @@ def references(setting: Setting) -> dict[str, float]:
     test, n = setting.test, setting.n_test
     return {
         "before SFT": test_error(pretrained(setting), test, n),
-        "infinitely many": test_error(sft_limit(setting), test, n),
+        ENDLESS: test_error(sft_limit(setting), test, n),
         "floor": floor(setting),
     }
 
@@ -97,8 +103,10 @@ def _conclude(config: TheoryConfig, curves: Curves) -> Conclusion:
         [
             Plot(
                 "Error per dimension against the number of SFT prompts. Points are medians over "
-                "seeds with intervals; dashed lines are exact: infinitely many prompts.",
+                "seeds with intervals; the level lines are exact, the other theory describes a "
+                "first-order estimator and not this one.",
                 "SFT prompts B",
+                lines=(ENDLESS, FIRST_ORDER),
             )
         ],
     )
@@ -128,7 +136,7 @@ def _judge(config: TheoryConfig, r: float, n: int, curves: Curves) -> Iterator[V
     yield peak(f"{where}: the error peaks at B = {top}.", levels, top)
     before = [level for level in levels if level.x < top]
     if r and before:
-        limit = curves.line(_panel(r), _curve(n), "infinitely many")[0]
+        limit = curves.line(_panel(r), _curve(n), ENDLESS)[0]
         best = min(before, key=lambda level: level.median)
         text = f"{where}: a small set (B = {best.x:g}) beats infinitely many prompts."
         yield below(text, best, limit)

@@ -53,6 +53,7 @@ class Plot:
         caption: one or two sentences on how to read it.
         x_title, y_title: axis titles.
         panels: which panels; empty for all.
+        lines: which lines of theory; empty for all.
         log_x, log_y: logarithmic axes.
     """
 
@@ -60,6 +61,7 @@ class Plot:
     x_title: str
     y_title: str = "Squared error per dimension"
     panels: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
     log_x: bool = True
     log_y: bool = True
 

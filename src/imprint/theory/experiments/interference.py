@@ -11,7 +11,7 @@ from imprint.report import Verdict
 from imprint.theory.asymptotics import limits
 from imprint.theory.config import TheoryConfig
 from imprint.theory.data_selection import interference_damage
-from imprint.theory.experiments.double_descent import references, simulated
+from imprint.theory.experiments.double_descent import ENDLESS, references, simulated
 from imprint.theory.experiments.experiment import (
     Conclusion,
     Curves,
@@ -29,7 +29,7 @@ from imprint.theory.verdicts import Level, below
 
 SIZES = (0.25, 1.25, 5)
 LENGTHS = (2,)
-ENDLESS = "B infinite"
+CURVE = "B infinite"
 EXACT = 1e-9  # two exact values are equal up to this relative difference
 
 
@@ -71,11 +71,11 @@ def _lines(config: TheoryConfig) -> Iterator[Line]:
         for r in scales(config):
             setting = setting_of(config, r, n)
             known = references(setting)
-            yield _panel(n), ENDLESS, "exact", r, known["infinitely many"]
+            yield _panel(n), CURVE, "exact", r, known[ENDLESS]
             yield _panel(n), "floor", "exact", r, known["floor"]
             if r:
                 first_order = limits(setting).at_infinity
-                yield _panel(n), ENDLESS, "first order (B.2)", r, first_order
+                yield _panel(n), CURVE, "first order (B.2)", r, first_order
 
 
 def _conclude(config: TheoryConfig, curves: Curves) -> Conclusion:
@@ -83,9 +83,7 @@ def _conclude(config: TheoryConfig, curves: Curves) -> Conclusion:
     verdicts = [v for n in lengths(config) for v in _judge(config, n, curves)]
     table = pl.DataFrame([_row(setting) for setting in settings], infer_schema_length=None)
     return Conclusion(
-        "Interference is a mismatch of scale: SFT data on known directions do harm in the measure "
-        f"|1 − η/r|, and none in the limit at r = η = {config.target_rate:g}. Badly scaled "
-        "rehearsal data interfere; data like those of pretraining as such do not.",
+        _headline(config, curves),
         verdicts,
         [regime(setting) for setting in settings],
         [
@@ -109,14 +107,32 @@ def _conclude(config: TheoryConfig, curves: Curves) -> Conclusion:
     )
 
 
+def _headline(config: TheoryConfig, curves: Curves) -> str:
+    n, prompts = lengths(config)[-1], sizes(config)[-1]
+    known = references(setting_of(config, config.target_rate, n))
+    at = {level.x: level.median for level in curves.of(_panel(n), _curve(prompts))}
+    said = (
+        f"At r = η = {config.target_rate:g} and n = {n} infinitely many prompts end at "
+        f"{known[ENDLESS]:.4g}, where the least possible error is {known['floor']:.4g}"
+    )
+    worst = max(at, key=lambda r: at[r])
+    if worst == config.target_rate:
+        return f"{said}."
+    ratio = at[worst] / at[config.target_rate]
+    return (
+        f"{said}; at r = {worst:g} the error of B = {prompts} is {ratio:.3g} times that at r = η. "
+        "Interference is a mismatch of scale, not the presence of other data."
+    )
+
+
 def _judge(config: TheoryConfig, n: int, curves: Curves) -> Iterator[Verdict]:
     right = setting_of(config, config.target_rate, n)
     known = references(right)
-    gap = known["infinitely many"] / known["floor"] - 1
+    gap = known[ENDLESS] / known["floor"] - 1
     yield Verdict(
         f"n = {n}: at r = η infinitely many prompts reach the floor.",
         "holds" if abs(gap) < EXACT else "does_not_hold",
-        f"{known['infinitely many']:.6g} against {known['floor']:.6g}.",
+        f"{known[ENDLESS]:.6g} against {known['floor']:.6g}.",
     )
     least = min((r for r in scales(config) if r), default=config.target_rate)
     if least == config.target_rate:
@@ -126,7 +142,7 @@ def _judge(config: TheoryConfig, n: int, curves: Curves) -> Iterator[Verdict]:
         text = f"n = {n}, B = {prompts}: r = {least:g} does more harm than r = η."
         yield below(text, at[config.target_rate], at[least])
     setting = setting_of(config, least, n)
-    exact, first = references(setting)["infinitely many"], limits(setting).at_infinity
+    exact, first = references(setting)[ENDLESS], limits(setting).at_infinity
     text = f"n = {n}, r = {least:g}: the exact limit is less than half the first-order one."
     yield below(text, Level.exact(2 * exact), Level.exact(first))
 
@@ -141,7 +157,7 @@ def _row(setting: Setting) -> dict[str, float | None]:
         "weight_in_the_limit": float(sft_limit(setting)[-1]),
         "weight_at_first_order": -rate / r if r else None,
         "damage": float(interference_damage(setting)[-1]) if r else None,
-        "error_in_the_limit": known["infinitely many"],
+        "error_in_the_limit": known[ENDLESS],
         "error_at_first_order": limits(setting).at_infinity if r else None,
         "floor": known["floor"],
     }

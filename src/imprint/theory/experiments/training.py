@@ -112,8 +112,9 @@ def cases(config: TheoryConfig) -> list[Case]:
 def _units(config: TheoryConfig, _: Path) -> Sequence[Unit]:
     def unit(case: Case) -> Unit:
         def work() -> Iterator[Point]:
-            for number, seed in enumerate(seeds_of(config, case.sweep, case.x, case.data)):
-                for steps, error in _trained(config, case, seed).items():
+            prompts = seeds_of(config, case.sweep, case.x, case.data)
+            for number, seeds in enumerate(zip(prompts, seeds_of(config, "test"), strict=True)):
+                for steps, error in _trained(config, case, *seeds).items():
                     yield case.panel(steps), case.curve, case.x, number, error
 
         return Unit(case.name, work)
@@ -121,8 +122,11 @@ def _units(config: TheoryConfig, _: Path) -> Sequence[Unit]:
     return [unit(case) for case in cases(config)]
 
 
-def _trained(config: TheoryConfig, case: Case, seed: int) -> dict[int, float]:
-    """Train one model; its error per dimension by steps at test time."""
+def _trained(config: TheoryConfig, case: Case, seed: int, test_seed: int) -> dict[int, float]:
+    """Train one model; its error per dimension by steps at test time.
+
+    Stages and batches share their prompts, and all cases their test.
+    """
     setting, draw = _setting(config), np.random.default_rng(seed)
     data = setting.test if DATA[case.data] else setting.shift
     tasks = draw_tasks(config.d, case.prompts, draw)
@@ -136,6 +140,7 @@ def _trained(config: TheoryConfig, case: Case, seed: int) -> dict[int, float]:
     batch = config.batch if BATCHES[case.batches] else None
     schedule = Schedule(config.epochs, batch, config.learning_rate)
     weights = train(start, gradient, moments, tasks, schedule, draw)
+    draw = np.random.default_rng(test_seed)
     tested = draw_tasks(config.d, config.test_prompts, draw)
     tests = draw_moments(setting.test, setting.n_test, config.test_prompts, draw)
     return {steps: rollout_error(weights, tests, tested, steps) for steps in TEST_STEPS}
