@@ -79,7 +79,7 @@ def test_band_is_likely_and_its_tails_are_a_tenth(
     assert parts["hard tail"] == pytest.approx(len(band) / 10, abs=1)
     assert parts["easy tail"] == pytest.approx(len(band) / 10, abs=1)
     rates = result.tables["rates"]
-    assert result.data["rl"]["truly_in_band"] >= 0.5
+    assert result.data["rl"]["truly_in_band"]["share"] >= 0.5
     assert rates["weight"].is_between(0, 0.25).all()
     groups = result.data["rl"]
     assert groups["groups"]["high"] < groups["pool_groups"]["low"]
@@ -145,6 +145,20 @@ def test_likelihoods_alone_rank_and_plan_no_rl(tmp_path: Path) -> None:
     assert set(result.sets["sft_hard"]["id"]) == {str(i) for i in range(30, 40)}
     assert "no rollouts" in result.headline
     assert {row["indicator"] for row in result.data["balance"]} == {"unknown"}
+
+
+def test_id_prompt_and_correct_are_enough_for_rl(tmp_path: Path) -> None:
+    content = [{k: row[k] for k in ("id", "prompt", "correct")} for row in rows(90)]
+    out = tmp_path / "run"
+    result = imprint.plan(
+        write(tmp_path / "b.jsonl", content), kind="skill", resamples=100, out=out
+    )
+    assert len(result.sets["rl_band"])
+    assert "answer" not in result.sets["rl_band"].columns
+    assert not (out / "sft_hard.jsonl").exists()
+    told = " ".join(f.detail for f in result.findings)
+    assert "no row has a reference answer" in told
+    assert "your verifier must know them by id" in told
 
 
 def test_kind_must_be_said(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def adapted(sets: Sets, config: PlanConfig, hashes: Sequence[Json]) -> dict[str,
     made: dict[str, Content] = {}
     writers = {"trl": _trl, "verl": _verl, "openrlhf": _openrlhf,
                "open-instruct": _open_instruct, "prime-rl": _prime_rl}  # fmt: skip
+    sets = {name: _answered(frame) for name, frame in sets.items()}
     for name in config.adapters:
         files = writers[name](sets, config)
         for file, content in files.items():
@@ -201,6 +202,13 @@ reject_min = 0.0
 reject_max = 0.0
 """,
     }
+
+
+def _answered(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give prompts without answers an empty one: their verifier knows them by id."""
+    if {"answer", "completion"} & set(frame.columns):
+        return frame
+    return frame.with_columns(answer=pl.lit(None, dtype=pl.String))
 
 
 def _chat(frame: pl.DataFrame) -> pl.Expr:

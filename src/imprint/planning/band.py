@@ -52,15 +52,14 @@ def choose_band(pool: Estimated, config: PlanConfig) -> Chosen:
         .then(pl.col("part").replace(PARTS))
         .otherwise(pl.coalesce("reason", pl.col("part").replace(LEFT))),
     )
-    return Chosen(rows, eligible["row"], reasons, _noticed(len(inside), tails, tail, config))
+    findings = [*_unanswered(pool.frame), *_noticed(len(inside), tails, tail, config)]
+    return Chosen(rows, eligible["row"], reasons, findings)
 
 
 def _unfit() -> pl.Expr:
     return (
         pl.when(pl.col("duplicate"))
         .then(pl.lit("duplicate prompt"))
-        .when(pl.col("answer").is_null() & pl.col("reference").is_null())
-        .then(pl.lit("no answer to verify against"))
         .when(pl.col("n").fill_null(0) == 0)
         .then(pl.lit("no rollouts"))
     )
@@ -76,6 +75,12 @@ def _side(config: PlanConfig) -> pl.Expr:
         .then(pl.lit("easy"))
         .otherwise(pl.lit("hard"))
     )
+
+
+def _unanswered(frame: pl.DataFrame) -> list[Finding]:
+    bare = int((frame["answer"].is_null() & frame["reference"].is_null()).sum())
+    told = f"{bare:,} prompts have no answer: your verifier must know them by id"
+    return [Finding("no_answer", told, "info", bare)] if bare else []
 
 
 def _noticed(

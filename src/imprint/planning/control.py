@@ -30,6 +30,8 @@ def random_control(eligible: pl.DataFrame, chosen: pl.DataFrame, *, seed: list[i
     Returns:
         ``row`` of the drawn, in random order.
     """
+    if chosen.is_empty():
+        return eligible["row"].clear()
     rng = np.random.default_rng(seed)
     frame = eligible.select("row", "domain", "length").sort("domain", "row")
     wanted = dict(chosen.group_by("domain").len().iter_rows())
@@ -43,8 +45,7 @@ def random_control(eligible: pl.DataFrame, chosen: pl.DataFrame, *, seed: list[i
         keys = noise + lean * lengths / spread
         return np.concatenate([_largest(keys, start, stop, m) for start, stop, m in groups])
 
-    places = _nearest(draw, lengths, target) if groups else np.empty(0, np.int64)
-    return frame["row"].gather(rng.permutation(places))
+    return frame["row"].gather(rng.permutation(_nearest(draw, lengths, target)))
 
 
 def _groups(domains: pl.Series, wanted: dict[str, int]) -> list[tuple[int, int, int]]:

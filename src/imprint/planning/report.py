@@ -130,11 +130,15 @@ def _groups(section: Section, result: PlanResult) -> None:
         wide=True,
     )
     more = "" if rl["more_tokens"] is None else f", about {rl['more_tokens']:,} tokens"
+    if rl["truly_in_band"]:
+        section.text(
+            f"{rl['truly_in_band']['share']:.0%} of the {rl['band']:,} prompts chosen for the band "
+            "are expected to lie in it."
+        )
     section.text(
-        f"{rl['truly_in_band']:.0%} of the {rl['band']:,} prompts chosen for the band are expected "
-        f"to lie in it. {rl['open']:,} prompts of the pool have an interval across one of its "
-        f"edges; bringing them to 32 rollouts each would cost {rl['more_rollouts']:,} rollouts"
-        f"{more}. Fix beforehand how often you look: repeated looks widen true intervals.",
+        f"{rl['open']:,} prompts of the pool have an interval across one of the band's edges; "
+        f"bringing them to 32 rollouts each would cost {rl['more_rollouts']:,} rollouts{more}. Fix "
+        "beforehand how often you look: repeated looks widen true intervals.",
         "The band belongs to the checkpoint that wrote the rollouts. If SFT comes in between, roll "
         "out again from the tuned model; during training, watch the share of groups without "
         "signal and measure again every few hundred steps. Rates of chosen prompts regress to the "

@@ -14,7 +14,7 @@ from imprint.planning.adapters import adapted, lines
 from imprint.planning.balance import balance
 from imprint.planning.config import SIZES, PlanConfig
 from imprint.planning.evidence import CONFLICT, EVIDENCE
-from imprint.planning.groups import group_shares
+from imprint.planning.groups import band_share, group_shares
 from imprint.planning.pool import Estimated
 from imprint.planning.rates import wilson
 from imprint.planning.sets import rl_rows, sft_rows, shuffled, with_control
@@ -29,6 +29,7 @@ ESTIMATES = (
     *("pass_rate", "ci_low", "ci_high", "shrunk_rate", "shrunk_low", "shrunk_high", "in_band"),
     *("below_band", "learnability", "weight", "all_fail", "all_pass"),
 )
+MEASURED = ("row", "domain", "n", "c", "ref_nll", "tokens", "length")
 MORE = 32  # rollouts that a prompt near an edge is worth
 
 
@@ -161,7 +162,16 @@ def _about_rl(
     parts = dict(rl.reasons["reason"].value_counts().iter_rows())
     inside = _taken(pool, rl.reasons.filter(pl.col("reason") == "in the band")["row"])
     edges = [(pl.col("ci_low") < edge) & (pl.col("ci_high") > edge) for edge in config.band]
-    unsure = pool.frame.filter(pl.any_horizontal(edges) & (pl.col("n") < MORE))
+    unsure = pool.frame.select("n", "ci_low", "ci_high").filter(
+        pl.any_horizontal(edges), pl.col("n") < MORE
+    )
+    truly = (
+        band_share(
+            inside, pool.priors, band=config.band, resamples=config.resamples, seed=config.seed
+        )
+        if len(inside)
+        else None
+    )
     tokens = _mean(pool.frame, "tokens")
     more = int((MORE - unsure["n"]).sum())
     return {
@@ -169,7 +179,7 @@ def _about_rl(
         "band": parts.get("in the band", 0),
         "easy": parts.get("easy tail", 0),
         "hard": parts.get("hard tail", 0),
-        "truly_in_band": _mean(inside, "in_band") or 0.0,
+        "truly_in_band": truly,
         "learnability": _mean(ours, "learnability"),
         "control_learnability": _mean(control, "learnability"),
         "weight": _mean(ours, "weight"),
@@ -177,7 +187,7 @@ def _about_rl(
         "group_size": config.group_size,
         "groups": _groups(ours, pool, config),
         "control_groups": _groups(control, pool, config),
-        "pool_groups": _groups(pool.frame.filter(pl.col("n") > 0), pool, config),
+        "pool_groups": _groups(pool.frame.select("domain", "n", "c"), pool, config),
         "open": len(unsure),
         "more_rollouts": more,
         "more_tokens": None if tokens is None else round(more * tokens),
@@ -185,7 +195,7 @@ def _about_rl(
 
 
 def _groups(frame: pl.DataFrame, pool: Estimated, config: PlanConfig) -> Json | None:
-    if frame.is_empty():
+    if not (frame["n"] > 0).any():
         return None
     found = group_shares(
         frame, pool.priors, group=config.group_size, resamples=config.resamples, seed=config.seed
@@ -194,7 +204,8 @@ def _groups(frame: pl.DataFrame, pool: Estimated, config: PlanConfig) -> Json | 
 
 
 def _taken(pool: Estimated, rows: pl.Series) -> pl.DataFrame:
-    return pool.frame.filter(pl.col("row").is_in(rows.implode()))
+    names = [n for n in (*MEASURED, *ESTIMATES) if n in pool.frame.columns]
+    return pool.frame.lazy().select(names).filter(pl.col("row").is_in(rows.implode())).collect()
 
 
 def _mean(frame: pl.DataFrame, name: str) -> float | None:

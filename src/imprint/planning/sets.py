@@ -30,7 +30,7 @@ def sft_rows(pool: Estimated, rows: pl.Series) -> pl.DataFrame:
     A conversation's completion is a list with the assistant's message, as its prompt is a list; a
     text's completion starts with a blank unless the prompt ends with white space.
     """
-    frame = _taken(pool, rows)
+    frame = _taken(pool, rows, SFT)
     if frame.schema["prompt"] == pl.String:
         gap = pl.col("prompt").str.contains(r"\s$") | pl.col("reference").str.contains(r"^\s")
         glue = pl.when(gap).then(pl.lit("")).otherwise(pl.lit(" "))
@@ -51,7 +51,7 @@ def rl_rows(pool: Estimated, rows: pl.Series, parts: pl.DataFrame | None = None)
         rows: which.
         parts: ``row`` and ``reason``: where each stands (in the band, easy tail, hard tail).
     """
-    frame = _taken(pool, rows)
+    frame = _taken(pool, rows, RL)
     if parts is not None:
         frame = frame.join(
             parts.select("row", part="reason"), on="row", how="left", maintain_order="left"
@@ -68,8 +68,9 @@ def shuffled(rows: pl.Series, *, seed: list[int]) -> pl.Series:
     return rows.gather(np.random.default_rng(seed).permutation(len(rows)))
 
 
-def _taken(pool: Estimated, rows: pl.Series) -> pl.DataFrame:
-    return pool.frame[rows.cast(pl.Int64).to_list()] if len(rows) else pool.frame.clear()
+def _taken(pool: Estimated, rows: pl.Series, names: tuple[str, ...]) -> pl.DataFrame:
+    wanted = [n for n in (*names, "row", "reference") if n in pool.frame.columns]
+    return pool.frame.select(list(dict.fromkeys(wanted)))[rows]
 
 
 def _known(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from imprint.planning.diversity import first_of_each
 from imprint.planning.pool import Estimated, text
 
 MID = (2, 3)  # levels of facts, the better one first (arXiv 2509.16596)
+RANKED = ("row", "domain", "prompt", "n", "c", "shrunk_rate", "ref_nll")
 SPARE = 4  # candidates looked at for near-duplicates, as a multiple of the size
 
 
@@ -47,7 +48,8 @@ def choose_sft(pool: Estimated, config: PlanConfig) -> Chosen:
     frame = pool.frame.with_columns(reason=_unfit(pool, config))
     eligible = frame.filter(pl.col("reason").is_null())["row"]
     frame = frame.with_columns(reason=pl.coalesce("reason", _unwanted(pool, config)))
-    ranked = _ranked(frame.filter(pl.col("reason").is_null()), pool, config)
+    slim = [name for name in RANKED if name in frame.columns]
+    ranked = _ranked(frame.filter(pl.col("reason").is_null()).select(slim), pool, config)
     cap = _cap(ranked, size, config)
     kept = ranked.filter(pl.int_range(pl.len()).over("domain") < cap)
     looked = kept.head(max(SPARE * size, size + 200))

@@ -10,6 +10,7 @@ from imprint.planning.config import PlanConfig
 from imprint.report import State, Verdict
 
 Json = dict[str, Any]
+MOST = 0.8  # share of the band's prompts that must be expected in it
 
 
 def judge(sets: Json, table: pl.DataFrame, config: PlanConfig) -> list[Verdict]:
@@ -41,9 +42,9 @@ def _band(rl: Json, config: PlanConfig) -> Verdict:
     claim = f"The prompts of the RL band pass between {low:g} and {high:g} of the time"
     if not rl["band"]:
         return Verdict(claim, "does_not_hold", "No prompt is likely enough to.")
-    share = rl["truly_in_band"]
-    state: State = "holds" if share >= 0.8 else "undetermined"
-    told = f"{rl['band']:,} prompts; {share:.0%} of them are expected to, by their own rollouts."
+    inside = rl["truly_in_band"]
+    state: State = "holds" if inside["low"] >= MOST else "undetermined"
+    told = f"{rl['band']:,} prompts; {_share(inside)} of them are expected to."
     if state == "undetermined":
         told += (
             f" More rollouts would tell: {rl['open']:,} prompts of the pool lie within 95 % "
