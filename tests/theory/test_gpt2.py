@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imprint.errors import DependencyError
+from imprint.errors import CheckpointError, ConfigError, DependencyError
 from imprint.theory import theory
 from imprint.theory.config import TheoryConfig
 from imprint.theory.covariance import Covariance
@@ -162,6 +162,20 @@ def test_a_run_and_its_repetition(tmp_path: Path) -> None:
     assert {verdict.state for verdict in one.verdicts} == {"undetermined"}
     assert "One pretrained model" in one.html()
     assert list((tmp_path / "run" / "checkpoints").glob("pretrained-*.safetensors"))
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    stages = Stages(TheoryConfig(**{k: v for k, v in TINY.items() if k != "quiet"}), tmp_path)
+    stages.pretrained()
+    kept = next((tmp_path / "checkpoints").iterdir())
+    kept.write_bytes(b"\xff" * 20)
+    with pytest.raises(CheckpointError, match="trained again"):
+        stages.pretrained()
+
+
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--device 'nowhere' cannot be used"):
+        Stages(TheoryConfig(device="nowhere"), tmp_path)
 
 
 def test_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,9 +69,9 @@ class TheoryConfig:
     layers: int = 4
     heads: int = 4
     width: int = 64
-    pretrain_steps: int = 2000
+    pretrain_steps: int = 1500
     sft_steps: int = 100
-    os_steps: int = 300
+    os_steps: int = 100
     test_prompts: int = 512
     paper_size: bool = False
     device: str | None = None

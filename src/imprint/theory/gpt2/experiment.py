@@ -27,7 +27,7 @@ from imprint.theory.verdicts import Level, below, falls_then_rises
 if TYPE_CHECKING:
     from imprint.theory.gpt2.stages import Stage, Stages
 
-SIZES = (8, 32, 128, 512)
+SIZES = (8, 64, 512)
 BY_SIZE, BY_STEPS, LINEAR = "error against B", "error against k", "linear theory against B"
 STAGES: tuple[Stage, ...] = ("SFT", "OS")
 BEFORE = "before post-training"
@@ -233,9 +233,9 @@ EXPERIMENT = Experiment(
         "layers": 4,
         "heads": 4,
         "width": 64,
-        "pretrain_steps": 2000,
+        "pretrain_steps": 1500,
         "sft_steps": 100,
-        "os_steps": 150,
+        "os_steps": 100,
         "test_prompts": 256,
         "device": None,
     },

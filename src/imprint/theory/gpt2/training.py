@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from imprint.errors import require
+from imprint.errors import CheckpointError, require
 from imprint.runs import write_atomic
 from imprint.theory.gpt2.model import Predictor
 
@@ -61,13 +61,14 @@ def save(model: Predictor, adam: Any, step: int, path: Path) -> None:
 
 
 def resume(model: Predictor, adam: Any, path: Path) -> int:
-    """Load a checkpoint into model and optimiser; gives the steps done, 0 without one."""
+    """Load a checkpoint into model and optimiser; gives the steps done, 0 without one.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
     if not path.is_file():
         return 0
-    safetensors = require("safetensors", "models")
-    with safetensors.safe_open(path, "pt") as held:
-        tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
-        step = int(json.loads(held.metadata()["step"]))
+    tensors, step = _read(path)
     weights = {name: value for name, value in tensors.items() if name.startswith("model.")}
     model.parts.load_state_dict({name[6:]: value for name, value in weights.items()})
     state: dict[int, dict[str, Any]] = {}
@@ -77,6 +78,18 @@ def resume(model: Predictor, adam: Any, path: Path) -> int:
             state.setdefault(int(number), {})[moment] = value
     adam.load_state_dict({**adam.state_dict(), "state": state})
     return step
+
+
+def _read(path: Path) -> tuple[dict[str, Any], int]:
+    safetensors = require("safetensors", "models")
+    try:
+        with safetensors.safe_open(path, "pt") as held:
+            tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
+            return tensors, int(json.loads(held.metadata()["step"]))
+    except safetensors.SafetensorError as damaged:
+        raise CheckpointError(
+            f"not readable: {damaged}", where=str(path), remedy="remove it; it is trained again."
+        ) from damaged
 
 
 def forget(checkpoint: Path) -> None:
