@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -140,8 +141,9 @@ def test_the_curriculum_starts_from_the_plan(place: Path, tmp_path: Path) -> Non
         ),
         train_dataset=rows,
     )
-    known = trainer.curriculum.passed / (trainer.curriculum.passed + trainer.curriculum.failed)
-    assert known.tolist() == pytest.approx(rows["pass_rate"])
+    # in their order, drawn towards each other
+    known = np.array(rows["pass_rate"])
+    assert np.corrcoef(trainer.curriculum.rates(), known)[0, 1] > 0.99
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -116,9 +116,8 @@ def test_training_learns_rates_and_resumes_with_the_same_order(place: Path) -> N
     whole = trainer(place / "whole")
     whole.train()
     # six batches of two prompts with four rollouts each; all were taken in
-    seen = whole.curriculum.passed + whole.curriculum.failed
     assert whole.curriculum.draws == 7  # the loader looks one batch ahead
-    assert seen.sum() == pytest.approx(48, rel=0.1)
+    assert whole.curriculum.seen.sum() == 48
     logged = [entry for entry in whole.state.log_history if "curriculum/in_band" in entry]
     assert len(logged) == 6
 
@@ -150,7 +149,8 @@ def test_resuming_at_the_end_of_an_epoch_goes_on(place: Path) -> None:
 def test_the_plan_is_where_estimates_start(place: Path) -> None:
     planned = rows().add_column("pass_rate", [0.5] * 24).add_column("n", [16] * 24)
     made = trainer(place / "plan", train_dataset=planned, band=Band(trust=6))
-    np.testing.assert_allclose(made.curriculum.passed, 3)
+    np.testing.assert_allclose(made.curriculum.rates(), 0.5)
+    np.testing.assert_allclose(made.curriculum.weight, 6)
 
 
 @pytest.mark.parametrize("by", ["id", "prompt"])
@@ -165,8 +165,9 @@ def test_a_plans_folder_gives_rates_to_other_data(by: str, place: Path) -> None:
     if by == "id":
         data = data.add_column("id", [f"p{at}" for at in range(8)])
     made = trainer(folder, train_dataset=data, plan=folder)
-    assert made.curriculum.passed.tolist() == [0, 0, 2, 0, 0, 5, 0, 0]
-    assert made.curriculum.failed.tolist() == [0, 0, 6, 0, 0, 3, 0, 0]
+    assert made.curriculum.weight.tolist() == [0, 0, 8, 0, 0, 8, 0, 0]
+    rates, mean = made.curriculum.rates(), 8 / 18  # of the pool, which counts for two
+    assert rates[[2, 5, 0]] == pytest.approx([(2 + 2 * mean) / 10, (5 + 2 * mean) / 10, mean])
     with pytest.raises(DataError, match="none of the 24 prompts"):
         trainer(folder, train_dataset=rows().map(lambda one: {"prompt": "y" + one["prompt"]}),
                 plan=folder)  # fmt: skip
@@ -182,7 +183,7 @@ def test_only_verified_rewards_count(place: Path) -> None:
         trainer(place / "two", reward_funcs=both)
     made = trainer(place / "two", reward_funcs=both, verified="in_allowed", max_steps=1)
     made.train()
-    assert made.curriculum.passed.sum() + made.curriculum.failed.sum() == 8
+    assert made.curriculum.seen.sum() == 8
     shaped = trainer(place / "shaped", reward_funcs=length, max_steps=1)
     with pytest.raises(ConfigError, match="neither right"):
         shaped.train()

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betainc
+from scipy.special import betainc, expit, logit
 
 from imprint.errors import CheckpointError, ConfigError, DataError
 from imprint.runs import write_atomic
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-POOL = 2.0  # rollouts that the pool's mean counts for in every prompt's estimate
+UNMEASURED = 2.0  # rollouts that the pool's mean counts for where nothing was measured
+STRENGTHS = (0.3, 10.0)  # the least and the most that it counts for
+FEW = 10  # measured prompts below which their spread says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Band:
         half_life: generation batches after which a rollout counts half, since the policy moves.
         trust: the most rollouts that a pass rate measured before training counts for; it is of
             another checkpoint.
+        drift: how far all rates may move together from one batch to the next, in log-odds (one
+            standard deviation); 0 leaves every prompt to itself.
     """
 
     low: float = 0.2
@@ -38,6 +42,7 @@ class Band:
     explore: float = 0.1
     half_life: float = 50.0
     trust: float = 8.0
+    drift: float = 0.05
 
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high <= 1:
@@ -49,18 +54,27 @@ class Band:
         for name in ("half_life", "trust"):
             if not asdict(self)[name] > 0:
                 raise ConfigError(f"{name} is {asdict(self)[name]:g}", remedy="above 0.")
+        if not 0 <= self.drift < np.inf:
+            raise ConfigError(f"drift is {self.drift:g}", remedy="0 or above, in log-odds.")
 
 
 class Curriculum:
     """A running estimate of every prompt's pass rate, and draws of prompts by it.
 
-    A prompt's rate has a Beta posterior: the mean of the pool counts for two rollouts, to which
-    come rates measured before training and verified rollouts of training, old ones weighing less.
+    A prompt's rate has a Beta posterior. It begins at the pool's mean, which counts for as many
+    rollouts as the spread of the measured rates says (method of moments), to which comes the
+    prompt's own rate from before training. Verified rollouts of training update it. Between them
+    its mean stays where the policy's progress takes it, and its weight fades.
+
+    Progress is what all prompts have gained in common, in log-odds, filtered from how much better
+    each batch did than was expected of it (a Kalman filter with one state; rollouts of one prompt
+    count by what a Beta posterior lets them say). So a prompt that was out of reach can come into
+    the band unseen. Both are ours; no paper is followed.
+
     Prompts are drawn without replacement within a batch, with weights proportional to the
     posterior probability of the band times the posterior mean of p(1 − p). Nothing that was
-    generated is thrown away.
-
-    Every draw depends on the seed, its number and the rollouts recorded before it, on nothing else.
+    generated is thrown away. Every draw depends on the seed, its number and the rollouts recorded
+    before it, on nothing else.
 
     Args:
         size: N, number of prompts.
@@ -68,6 +82,12 @@ class Curriculum:
         rates: [N] pass rates in [0, 1] measured before training; NaN where none was.
         rollouts: [N] rollouts behind each rate.
         seed: of the draws.
+
+    Attributes:
+        seen: [N] verified rollouts of training.
+        progress: log-odds that all prompts have gained in common.
+        draws: batches drawn so far.
+        epoch: the batches of this epoch, as drawn.
 
     Raises:
         DataError: a rate outside [0, 1], or one without rollouts behind it.
@@ -83,24 +103,30 @@ class Curriculum:
         seed: int = 0,
     ):
         self.size, self.band, self.seed = size, band or Band(), seed
-        self.passed, self.failed = _measured(size, rates, rollouts, self.band.trust)
-        total = self.passed.sum() + self.failed.sum()
-        self.pool = float((self.passed.sum() + 1) / (total + 2))
+        rate, count = _measured(size, rates, rollouts)
+        total = count.sum()
+        pool = float((rate @ count + 1) / (total + 2))
+        self.prior = _strength(rate, count)
+        self.weight = np.minimum(count, self.band.trust)
+        self.level = logit(
+            (self.prior * pool + self.weight * rate) / (self.prior + self.weight)
+        )  # without progress
         self.updated: Ints = np.zeros(size, dtype=np.int64)
         self.drawn: Ints = np.full(size, -1, dtype=np.int64)
+        self.seen: Ints = np.zeros(size, dtype=np.int64)
+        self.progress = self.unsure = 0.0
         self.draws = 0
         self.epoch: list[list[int]] = []
 
     def posterior(self) -> tuple[Floats, Floats]:
         """Give the two parameters of every prompt's Beta posterior at present, each [N]."""
         kept = 0.5 ** ((self.draws - self.updated) / self.band.half_life)
-        first = POOL * self.pool + kept * self.passed
-        return first, POOL * (1 - self.pool) + kept * self.failed
+        count, mean = self.prior + kept * self.weight, self.rates()
+        return count * mean, count * (1 - mean)
 
     def rates(self) -> Floats:
         """Give every prompt's estimated pass rate, [N]."""
-        passed, failed = self.posterior()
-        return np.asarray(passed / (passed + failed))
+        return np.asarray(expit(self.level + self.progress))
 
     def weights(self) -> Floats:
         """Give what every prompt weighs in a draw, [N]: P(in the band) · E[p(1 − p)]."""
@@ -149,12 +175,28 @@ class Curriculum:
             prompts: position of each rollout's prompt.
             passed: whether each is right, 1 or 0.
         """
-        seen, where = np.unique(np.asarray(prompts, dtype=np.int64), return_inverse=True)
-        right = np.asarray(passed, dtype=np.float64)
-        kept = 0.5 ** ((self.draws - self.updated[seen]) / self.band.half_life)
-        self.passed[seen] = kept * self.passed[seen] + np.bincount(where, right, len(seen))
-        self.failed[seen] = kept * self.failed[seen] + np.bincount(where, 1 - right, len(seen))
-        self.updated[seen] = self.draws
+        at, where = np.unique(np.asarray(prompts, dtype=np.int64), return_inverse=True)
+        right: Floats = np.zeros(len(at))
+        np.add.at(right, where, np.asarray(passed, dtype=np.float64))
+        count = np.bincount(where, minlength=len(at))
+        first, second = self.posterior()
+        a, b = first[at], second[at]
+        self._advance(right, count, a, b)
+        self.level[at] = logit((a + right) / (a + b + count)) - self.progress
+        self.weight[at] = a + b - self.prior + count
+        self.seen[at] += count
+        self.updated[at] = self.draws
+
+    def _advance(self, right: Floats, count: Ints, a: Floats, b: Floats) -> None:
+        """Learn progress from a batch: passes of each prompt, and what was expected of it."""
+        mean = a / (a + b)
+        # rollouts of one prompt say the less together, the less its rate is known
+        spread = 1 + (count - 1) / (a + b + 1)
+        surprise = float(((right - count * mean) / spread).sum())
+        information = float((count * mean * (1 - mean) / spread).sum())
+        self.unsure += self.band.drift**2
+        self.unsure /= 1 + self.unsure * information
+        self.progress += self.unsure * surprise
 
     def save(self, path: Path, data: str) -> None:
         """Write the state, whole or not at all.
@@ -168,7 +210,8 @@ class Curriculum:
             content,
             data=np.array(data),
             draws=np.array(self.draws),
-            pool=np.array(self.pool),
+            progress=np.array(self.progress),
+            unsure=np.array(self.unsure),
             epoch=np.array(self.epoch, dtype=np.int64),
             **{name: getattr(self, name) for name in _STATE},
         )
@@ -181,7 +224,7 @@ class Curriculum:
             CheckpointError: there is none, it is damaged, or it belongs to other prompts.
         """
         found = _read(path)
-        if str(found["data"]) != data or found["passed"].shape != (self.size,):
+        if str(found["data"]) != data or found["level"].shape != (self.size,):
             raise CheckpointError(
                 "the curriculum belongs to other prompts, or to the same in another order",
                 where=str(path),
@@ -189,15 +232,16 @@ class Curriculum:
             )
         for name in _STATE:
             setattr(self, name, found[name])
-        self.draws, self.pool = int(found["draws"]), float(found["pool"])
+        self.draws = int(found["draws"])
+        self.progress, self.unsure = float(found["progress"]), float(found["unsure"])
         self.epoch = found["epoch"].tolist()
 
 
-_STATE = ("passed", "failed", "updated", "drawn")
+_STATE = ("level", "weight", "updated", "drawn", "seen")
 
 
 def _read(path: Path) -> dict[str, Any]:
-    names = ("data", "draws", "pool", "epoch", *_STATE)
+    names = ("data", "draws", "progress", "unsure", "epoch", *_STATE)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             return {name: found[name] for name in names}
@@ -217,9 +261,8 @@ def _measured(
     size: int,
     rates: Sequence[float] | Floats | None,
     rollouts: Sequence[float] | Floats | None,
-    trust: float,
 ) -> tuple[Floats, Floats]:
-    """Give passed and failed rollouts before training, each [N], at most ``trust`` together."""
+    """Give rates and the rollouts behind them, each [N], 0 where nothing was measured."""
     if rates is None:
         return np.zeros(size), np.zeros(size)
     rate = np.array(rates, dtype=np.float64)
@@ -227,9 +270,25 @@ def _measured(
     known = np.isfinite(rate)
     _refuse(known & ~((rate >= 0) & (rate <= 1)), rate, "pass_rate is {:g}", "between 0 and 1.")
     _refuse(known & ~(count > 0), count, "pass_rate stands without rollouts (n is {:g})", "give n.")
-    weight = np.where(known, np.minimum(count, trust), 0.0)
-    rate = np.where(known, rate, 0.0)
-    return rate * weight, (1 - rate) * weight
+    return np.where(known, rate, 0.0), np.where(known, count, 0.0)
+
+
+def _strength(rate: Floats, count: Floats) -> float:
+    """Give the rollouts that the pool's mean counts for: a + b of a Beta with the rates' spread.
+
+    By moments: measured rates vary by m(1 − m)(ρ + (1 − ρ)·mean(1/n)) with ρ = 1/(a + b + 1).
+    """
+    known = count > 0
+    if known.sum() < FEW:
+        return UNMEASURED
+    chance = float((1 / count[known]).mean())
+    mean = float(rate[known].mean())
+    if chance == 1 or not 0 < mean < 1:
+        return UNMEASURED
+    spread = float(rate[known].var() / (mean * (1 - mean)))
+    within = (spread - chance) / (1 - chance)
+    low, high = STRENGTHS
+    return high if within <= 1 / (high + 1) else max(low, 1 / within - 1)
 
 
 def _refuse(bad: npt.NDArray[np.bool_], values: Floats, problem: str, remedy: str) -> None:
