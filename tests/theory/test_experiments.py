@@ -12,9 +12,11 @@ import pytest
 from imprint.errors import ConfigError
 from imprint.theory import theory
 from imprint.theory.config import TheoryConfig
+from imprint.theory.covariance import Covariance
 from imprint.theory.experiments.adam import (
     Schedule,
     outcome_gradient,
+    rollout_error,
     supervised_gradient,
     train,
 )
@@ -22,7 +24,9 @@ from imprint.theory.experiments.catalogue import EXPERIMENTS, named
 from imprint.theory.experiments.experiment import gather
 from imprint.theory.experiments.sizes import seeds_of, shares_of
 from imprint.theory.outcome import gradient
+from imprint.theory.sampler import draw_moments, draw_tasks
 from imprint.theory.study import open_run, perform, prepare
+from imprint.theory.test_error import test_error as exact_error
 
 SMALL: dict[str, dict[str, Any]] = {
     "double-descent": {"d": 20, "seeds": 2},
@@ -179,6 +183,28 @@ def test_training_lowers_the_loss_and_repeats() -> None:
         for weights in (start, ends[0])
     )
     assert after < before
+
+
+def test_the_error_of_one_step_is_that_of_the_theory() -> None:
+    draw, test = np.random.default_rng(2), Covariance(np.array([1.5, 1.0, 0.3]))
+    weights = np.diag([-0.5, -0.7, -1.0])
+    tasks, moments = draw_tasks(3, 20_000, draw), draw_moments(test, 12, 20_000, draw)
+    found = rollout_error((weights, np.eye(3)), moments, tasks, 1)
+    assert found == pytest.approx(exact_error(weights, test, 12), rel=0.02)
+
+
+def test_full_batches_take_one_step_an_epoch() -> None:
+    value, key, moments, tasks = drawn()
+    calls = []
+
+    def counting(weights: Any, moments: Any, tasks: Any) -> Any:
+        calls.append(len(moments))
+        return weights
+
+    for batch in (None, 4):
+        schedule = Schedule(epochs=3, batch=batch, learning_rate=1e-3)
+        train((value, key), counting, moments, tasks, schedule, np.random.default_rng(1))
+    assert calls == [6] * 3 + [4, 2] * 3
 
 
 def test_a_run_cut_short_goes_on_with_the_same_numbers(

@@ -8,6 +8,7 @@ import polars as pl
 
 from imprint.report import Page, manifest_section, summary_html
 from imprint.report import summary as markdown
+from imprint.report.verdict import STATES
 from imprint.theory.config import shown
 from imprint.theory.figure import panels
 from imprint.theory.result import TheoryResult
@@ -109,13 +110,21 @@ def _curves(result: TheoryResult) -> pl.DataFrame:
 
 
 def _formats(frames: Iterable[pl.DataFrame]) -> dict[str, str]:
-    """Write errors with four digits behind the point, whatever their size."""
+    """Write errors with four digits behind the point, whatever their size; states as such."""
     return {
-        name: ".2f" if name == "coverage" else ",.4f"
+        column.name: found
         for frame in frames
-        for name, kind in frame.schema.items()
-        if kind == pl.Float64
+        for column in frame
+        if (found := _format(column)) is not None
     }
+
+
+def _format(column: pl.Series) -> str | None:
+    if column.dtype == pl.Float64:
+        return ".2f" if column.name == "coverage" else ",.4f"
+    if column.dtype == pl.String and column.drop_nulls().is_in(STATES).all() and len(column):
+        return "state"
+    return None
 
 
 def _method(page: Page, result: TheoryResult) -> None:

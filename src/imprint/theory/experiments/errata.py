@@ -44,6 +44,7 @@ class Erratum:
         kind: ``value``: the simulation should meet the corrected value; ``bound``: it should lie
             below the corrected and not below the printed one; ``zero``: printed is 0, and the
             simulation should not be.
+        claim: what is judged.
     """
 
     where: str
@@ -52,6 +53,7 @@ class Erratum:
     corrected: float | None
     simulate: Callable[[int], float]
     kind: Kind = "value"
+    claim: str = "the printed form is wrong, the correction right"
 
 
 def errata(config: TheoryConfig) -> list[Erratum]:
@@ -111,7 +113,8 @@ def _interpolation() -> Erratum:
         return float(np.linalg.norm(by_key))
 
     quantity = f"‖∇_W L‖ at (Ṽ*, I), d = {d}, B = {prompts}: zero at a joint optimum"
-    return Erratum("Theorem 4.1", quantity, 0.0, None, simulate, "zero")
+    claim = "no joint optimum where the prompts cannot be interpolated"
+    return Erratum("Theorem 4.1", quantity, 0.0, None, simulate, "zero", claim)
 
 
 def _factor_two() -> Erratum:
@@ -212,7 +215,8 @@ def _normalisation() -> Erratum:
         f"distance of attention from recursion A.1 after {steps} steps, λ the number of columns "
         "(printed column) or n"
     )
-    return Erratum("equation 3.1", quantity, gap(0, growing=True), 0.0, simulate)
+    claim = "λ is the prompt length, not the number of columns"
+    return Erratum("equation 3.1", quantity, gap(0, growing=True), 0.0, simulate, claim=claim)
 
 
 def _first_order_limit(config: TheoryConfig) -> Erratum:
@@ -227,7 +231,9 @@ def _first_order_limit(config: TheoryConfig) -> Erratum:
         return test_error(weights, setting.test, setting.n_test)
 
     quantity = f"error at infinitely many prompts, r = 0.01, d = {d}; simulated at B = {prompts}"
-    return Erratum("Proposition B.2", quantity, limits(setting).at_infinity, exact, simulate)
+    claim = "the exact error stays bounded where the first-order one grows as 1/r²"
+    endless = limits(setting).at_infinity
+    return Erratum("Proposition B.2", quantity, endless, exact, simulate, claim=claim)
 
 
 def _start(config: TheoryConfig) -> Erratum:
@@ -244,7 +250,9 @@ def _start(config: TheoryConfig) -> Erratum:
         return float(abs(1 + pretrained(setting)[0] * columns[0].mean()))
 
     quantity = f"size of E[I + ṼS] on a weak direction at the start, d = {d}, n = {d // 2}"
-    return Erratum("Section 7", quantity, float(found.chi[0]), float(found.nu[0]), simulate)
+    chi, nu = float(found.chi[0]), float(found.nu[0])
+    claim = "the operator at the start is ν, not χ"
+    return Erratum("Section 7", quantity, chi, nu, simulate, claim=claim)
 
 
 def _units(config: TheoryConfig, _: Path) -> Sequence[Unit]:
@@ -290,7 +298,7 @@ def _conclude(config: TheoryConfig, curves: Curves) -> Conclusion:
 
 
 def _judge(erratum: Erratum, level: Level) -> Verdict:
-    text = f"{erratum.where}: the printed form is wrong, the correction right."
+    text = f"{erratum.where}: {erratum.claim}."
     corrected = "none" if erratum.corrected is None else f"{erratum.corrected:.4g}"
     detail = (
         f"{erratum.quantity}: printed {erratum.printed:.4g}, corrected {corrected}, "

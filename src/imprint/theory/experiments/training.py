@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import polars as pl
 
 from imprint.report import Verdict
 from imprint.theory.balance import balance
 from imprint.theory.config import TheoryConfig
-from imprint.theory.covariance import Covariance
 from imprint.theory.experiments.adam import (
     Schedule,
     outcome_gradient,
@@ -30,9 +30,10 @@ from imprint.theory.experiments.experiment import (
     Unit,
 )
 from imprint.theory.experiments.sizes import listed, seeds_of, setting_of, shares_of
-from imprint.theory.pretraining import optimum
+from imprint.theory.pretraining import pretrained
 from imprint.theory.sampler import draw_moments, draw_tasks
 from imprint.theory.setting import Setting
+from imprint.theory.test_error import test_error
 from imprint.theory.verdicts import below, falls_then_rises, flat
 
 Stage = Literal["SFT", "OS"]
@@ -43,6 +44,13 @@ COTS = (1, 2, 4)
 BATCHES = {"full batch": False, "minibatches": True}
 DATA = {"A = Δ": False, "A = Σ₀ + Δ": True}
 TEST_STEPS = (1, 3)
+TIED = "n of all"
+SWEEPS = {
+    "B": ("the number of prompts", "Prompts B"),
+    "n": ("the prompt length of post-training", "Prompt length n"),
+    TIED: ("the prompt length of pretraining, post-training and test", "Prompt length n"),
+    "k": ("the steps in training", "Steps k"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ class Case:
     """One trained model up to its seed.
 
     Attributes:
-        sweep: what varies, ``B``, ``n`` or ``k``.
+        sweep: what varies: ``B``, ``n`` of post-training, ``n of all`` three, or ``k``.
         x: its value.
         stage, data, batches: what is trained on what, and how.
         prompts, n, steps: B, the prompt length of post-training, and k.
@@ -79,7 +87,7 @@ class Case:
         """Name its unit in the ledger."""
         data = "both" if DATA[self.data] else "shift"
         how = "mini" if BATCHES[self.batches] else "full"
-        return f"{self.stage}-{data}-{how}-{self.sweep}{self.x:g}"
+        return f"{self.stage}-{data}-{how}-{self.sweep.replace(' ', '-')}-{self.x:g}"
 
 
 def sizes(config: TheoryConfig) -> tuple[int, ...]:
@@ -97,7 +105,7 @@ def cases(config: TheoryConfig) -> list[Case]:
     prompts, n, steps = config.d, 2 * config.d, config.cot[0]
     swept: list[tuple[str, float, int, int, int]] = [
         *(("B", size, size, n, steps) for size in sizes(config)),
-        *(("n", length, prompts, length, steps) for length in lengths(config)),
+        *((sweep, n, prompts, n, steps) for sweep in ("n", TIED) for n in lengths(config)),
         *(("k", k, prompts, n, k) for k in sorted({*COTS, steps})),
     ]
     return [
@@ -127,11 +135,11 @@ def _trained(config: TheoryConfig, case: Case, seed: int, test_seed: int) -> dic
 
     Stages and batches share their prompts, and all cases their test.
     """
-    setting, draw = _setting(config), np.random.default_rng(seed)
+    setting, draw = _setting(config, case), np.random.default_rng(seed)
     data = setting.test if DATA[case.data] else setting.shift
     tasks = draw_tasks(config.d, case.prompts, draw)
     moments = draw_moments(data, case.n, case.prompts, draw)
-    start = np.diag(optimum(setting.pretraining, setting.n_pre)), np.eye(config.d)
+    start = np.diag(pretrained(setting)), np.eye(config.d)
     gradient = (
         supervised_gradient(case.steps, config.target_rate)
         if case.stage == "SFT"
@@ -146,19 +154,19 @@ def _trained(config: TheoryConfig, case: Case, seed: int, test_seed: int) -> dic
     return {steps: rollout_error(weights, tests, tested, steps) for steps in TEST_STEPS}
 
 
-def _setting(config: TheoryConfig) -> Setting:
-    """Pretraining and test at n = 2d unless held elsewhere, whatever post-training has."""
-    return setting_of(config, 0, 2 * config.d)
+def _setting(config: TheoryConfig, case: Case | None = None) -> Setting:
+    """Pretraining and test at n = 2d unless held elsewhere, or at the n of post-training."""
+    tied = case is not None and case.sweep == TIED
+    return setting_of(config, 0, case.n if tied and case else 2 * config.d)
 
 
 def _lines(config: TheoryConfig) -> Iterator[Line]:
-    setting = _setting(config)
-    start = optimum(setting.pretraining, setting.n_pre)
-    known: Covariance = setting.test
-    before = {1: known.hardness(start, setting.n_test) / config.d}
-    for case in cases(config):
-        for steps, value in before.items():
-            yield case.panel(steps), "before post-training", "exact", case.x, value
+    """Errors after one step before post-training; after more there is no closed form."""
+    for panel, x, setting in dict.fromkeys(
+        (case.panel(1), case.x, _setting(config, case)) for case in cases(config)
+    ):
+        error = test_error(pretrained(setting), setting.test, setting.n_test)
+        yield panel, "before post-training", "exact", x, error
 
 
 def _conclude(config: TheoryConfig, curves: Curves) -> Conclusion:
@@ -206,26 +214,36 @@ def _conclude(config: TheoryConfig, curves: Curves) -> Conclusion:
                     for steps in TEST_STEPS
                 ),
             )
-            for sweep, what, title in (
-                ("B", "the number of prompts", "Prompts B"),
-                ("n", "the prompt length of post-training", "Prompt length n"),
-                ("k", "the steps in training", "Steps k"),
-            )
+            for sweep, (what, title) in SWEEPS.items()
         ],
+        {"claims": _table(verdicts)},
     )
+
+
+def _table(verdicts: Sequence[Verdict]) -> pl.DataFrame:
+    """Set the claims against the protocols, the data being part of the claim."""
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for verdict in verdicts:
+        protocol, _, claim = verdict.text.partition(": ")
+        batches, data, test = protocol.split(", ")
+        row = rows.setdefault((claim, data), {"claim": claim, "data": data})
+        row[f"{batches}, {test}"] = verdict.state
+    return pl.DataFrame(list(rows.values()))
 
 
 def _claims(config: TheoryConfig, batches: str, data: str, curves: Curves) -> Iterator[Verdict]:
     for steps in TEST_STEPS:
         told = f"{batches}, {data}, test k = {steps}"
-        panels = {x: f"{batches}, test k = {steps}, against {x}" for x in "Bnk"}
+        panels = {x: f"{batches}, test k = {steps}, against {x}" for x in SWEEPS}
         sft = {x: curves.of(panel, f"SFT, {data}") for x, panel in panels.items()}
         os = {x: curves.of(panel, f"OS, {data}") for x, panel in panels.items()}
         yield falls_then_rises(f"{told}: SFT falls, then rises with B.", sft["B"])
         yield falls_then_rises(f"{told}: SFT falls, then rises with n.", sft["n"])
+        yield falls_then_rises(f"{told}: SFT falls, then rises with n of all.", sft[TIED])
         yield flat(f"{told}: SFT is flat in k.", sft["k"])
         yield below(f"{told}: OS improves from least to most B.", os["B"][-1], os["B"][0])
         yield below(f"{told}: OS improves from least to most n.", os["n"][-1], os["n"][0])
+        yield below(f"{told}: OS improves from least to most n of all.", os[TIED][-1], os[TIED][0])
         yield below(f"{told}: OS worsens from least to most k.", os["k"][0], os["k"][-1])
 
 
