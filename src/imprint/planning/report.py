@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
+from scipy.special import betaincinv
+from scipy.stats import betabinom
 
 from imprint.planning.evidence import CONFLICT, EVIDENCE, SIZES
+from imprint.planning.rates import LEVEL, wilson
 from imprint.planning.result import PlanResult
 from imprint.report import Page, Section, manifest_section, summary_html
 from imprint.report import summary as markdown
@@ -32,6 +36,7 @@ NAMES = {
     "rl_random": "RL, random control",
 }
 BINS = 20
+DRAWN = 17
 DOMAINS = 40  # drawn
 
 
@@ -78,20 +83,19 @@ def _rates(page: Page, result: PlanResult) -> None:
         return
     rates = result.tables["rates"]
     section.figure(
-        bars(_histogram(rates), title="Prompts"),
+        bars(_histogram(rates, result.data["settings"]["band"]), title="Prompts"),
         "Prompts by shrunk pass rate, in twentieths.",
         wide=True,
     )
-    counts = _drawn(rates)
     section.figure(
-        forest(counts, title="Pass rate", domain=(0.0, 1.0), zero=None),
-        "What a count of passes says: Wilson's interval of the count alone, and the shrunk rate "
-        "with its posterior interval.",
+        forest(_drawn(result), title="Pass rate", domain=(0.0, 1.0), zero=None),
+        "What a count of passes says: Wilson's interval of the count alone, and the rate as the "
+        "distribution of the whole pool shrinks it, with its posterior interval.",
         wide=True,
     )
     section.figure(
-        curve(_spread(result), x_title="Pass rate", y_title="Density"),
-        "How pass rates are spread, as fitted to the pool and to large domains.",
+        curve(_fit(result), x_title="Passes", y_title="Prompts"),
+        "Does the fit hold? Prompts by their passes, beside what the fitted distributions expect.",
     )
     _list(section, rates, "Every count of passes")
     priors = result.tables["priors"].with_columns(pl.col("domain").fill_null("whole pool"))
@@ -180,11 +184,9 @@ def _findings(page: Page, result: PlanResult) -> None:
 def _evidence(page: Page, result: PlanResult) -> None:
     section = page.section("What is published for and against", "In our words, with sources.")
     section.text(*CONFLICT, SIZES)
-    rows = pl.DataFrame(
-        [{"side": e.side, "about": e.about.upper(), "source": e.source, "finding": e.says}
-         for e in EVIDENCE]
-    )  # fmt: skip
-    section.table(rows, "Choosing data by difficulty: for and against")
+    for side, about in (("for", "sft"), ("against", "sft"), ("for", "rl"), ("against", "rl")):
+        told = [f"{e.source}: {e.says}." for e in EVIDENCE if (e.side, e.about) == (side, about)]
+        section.text(f"{about.upper()}, {side} choosing by difficulty:", *told)
 
 
 def _method(page: Page, result: PlanResult) -> None:
@@ -214,7 +216,7 @@ def _method(page: Page, result: PlanResult) -> None:
     manifest_section(page, result)
 
 
-def _histogram(rates: pl.DataFrame) -> pl.DataFrame:
+def _histogram(rates: pl.DataFrame, band: tuple[float, float]) -> pl.DataFrame:
     binned = rates.with_columns(
         bin=(pl.col("shrunk_rate") * BINS).floor().clip(0, BINS - 1).cast(pl.Int64)
     )
@@ -222,44 +224,61 @@ def _histogram(rates: pl.DataFrame) -> pl.DataFrame:
     every = pl.DataFrame({"bin": range(BINS)}, schema={"bin": pl.Int64})
     found = every.join(counted, on="bin", how="left").fill_null(0)
     labels = [f"{at / BINS:.2f} to {(at + 1) / BINS:.2f}" for at in range(BINS)]
-    return found.select(pl.Series("label", labels), "value")
+    low, high = band
+    group = (
+        pl.when((pl.col("bin") + 1) / BINS <= low)
+        .then(pl.lit("harder than the band"))
+        .when(pl.col("bin") / BINS >= high)
+        .then(pl.lit("easier than the band"))
+        .otherwise(pl.lit("in or across the band"))
+    )
+    return found.select(pl.Series("label", labels), "value", group.alias("group"))
 
 
-def _drawn(rates: pl.DataFrame) -> pl.DataFrame:
-    """Give the counts of the most frequent number of rollouts, at most 17 of them, twice each."""
-    common = rates.filter(pl.col("n") > 0).group_by("n").agg(pl.col("prompts").sum())
-    n = int(common.sort("prompts", descending=True)["n"][0])
-    pooled = rates.filter(pl.col("n") == n).sort("prompts", descending=True)
-    pooled = pooled.unique("c", keep="first").sort("c")
-    pooled = pooled.gather_every(max(1, -(-len(pooled) // 17)))
-    parts = []
-    for group, names in (
-        ("its own rollouts", ("pass_rate", "ci_low", "ci_high")),
-        ("shrunk", ("shrunk_rate", "shrunk_low", "shrunk_high")),
-    ):
-        parts.append(
-            pooled.select(
-                pl.format("{} of {}", "c", "n").alias("label"),
-                *(pl.col(o).alias(t) for o, t in zip(names, ("estimate", "low", "high"),
-                                                     strict=True)),
-                pl.lit(group).alias("group"),
+def _usual(rates: pl.DataFrame) -> int:
+    """Give the number of rollouts that most prompts have."""
+    counted = rates.filter(pl.col("n") > 0).group_by("n").agg(pl.col("prompts").sum())
+    return int(counted.sort("prompts", "n", descending=True)["n"][0])
+
+
+def _drawn(result: PlanResult) -> pl.DataFrame:
+    """Give counts of the usual number of rollouts, at most 17 of them, alone and shrunk."""
+    n, pool = _usual(result.tables["rates"]), result.tables["priors"].row(0, named=True)
+    c = np.unique(np.linspace(0, n, min(n + 1, DRAWN)).round())
+    labels = [f"{count:.0f} of {n}" for count in c]
+    low, high = wilson(c, np.full(len(c), n))
+    alpha, beta = pool["a"] + c, pool["b"] + n - c
+    ends = (betaincinv(alpha, beta, share) for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    alone = {"label": labels, "estimate": c / n, "low": low, "high": high}
+    shrunk = dict(zip(("low", "high"), ends, strict=True))
+    shrunk |= {"estimate": alpha / (alpha + beta), "label": labels}
+    return pl.concat(
+        [
+            pl.DataFrame(part).select(
+                "label", "estimate", "low", "high", group=pl.lit(group, dtype=pl.String)
             )
-        )  # fmt: skip
-    return pl.concat(parts)
+            for group, part in (("its own rollouts", alone), ("shrunk", shrunk))
+        ]
+    )
 
 
-def _spread(result: PlanResult) -> pl.DataFrame:
-    import numpy as np
-    from scipy.stats import beta
-
-    at = np.linspace(0.005, 0.995, 100)
-    parts = [
-        pl.DataFrame({"x": at, "y": beta.pdf(at, row["a"], row["b"])}).with_columns(
-            series=pl.lit(row["domain"] or "whole pool")
-        )
-        for row in result.tables["priors"].head(6).iter_rows(named=True)
-    ]
-    return pl.concat(parts)
+def _fit(result: PlanResult) -> pl.DataFrame:
+    """Give prompts by passes, observed and expected, of the usual number of rollouts."""
+    rates, n = result.tables["rates"], _usual(result.tables["rates"])
+    usual = rates.filter(pl.col("n") == n)
+    c = np.arange(n + 1)
+    seen = dict(usual.group_by("c").agg(pl.col("prompts").sum()).iter_rows())
+    expected = np.zeros(n + 1)
+    for row in result.tables["priors"].iter_rows(named=True):
+        own = usual.filter(pl.col("prior").eq_missing(pl.lit(row["domain"])))
+        expected += own["prompts"].sum() * betabinom.pmf(c, n, row["a"], row["b"])
+    parts = {"observed": [float(seen.get(int(at), 0)) for at in c], "expected": expected}
+    return pl.concat(
+        [
+            pl.DataFrame({"x": c.astype(float), "y": y}).with_columns(series=pl.lit(series))
+            for series, y in parts.items()
+        ]
+    )
 
 
 def _shown(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
