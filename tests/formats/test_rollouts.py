@@ -75,6 +75,12 @@ def test_one_row_per_rollout_is_counted_together(tmp_path: Path) -> None:
     assert "'reward' of" in findings[0].detail
 
 
+def test_conversations_are_counted_together_too(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "q"}]
+    rows = [{"id": "a", "prompt": turns, "correct": value} for value in (1, 0, 1)]
+    assert counts(write(tmp_path / "log.jsonl", rows)) == [("a", 3, 2)]
+
+
 def test_open_r1_columns(tmp_path: Path) -> None:
     path = tmp_path / "scored.parquet"
     pl.DataFrame(
@@ -119,7 +125,7 @@ def test_columns_are_mapped(tmp_path: Path) -> None:
     rename = {"id": "key", "prompt": "text", "correct": "ok", "domain": "skill"}
     pool, _ = read_pool([path], Reading(rename))
     assert pool.select("id", "prompt", "n", "c", "domain").rows() == [("a", "p", 2, 1, "s")]
-    with pytest.raises(DataError, match="no column 'okk'.*did you mean 'ok'"):
+    with pytest.raises(DataError, match=r"no column 'okk'.*did you mean 'ok'"):
         read_pool([path], Reading({**rename, "correct": "okk"}))
     with pytest.raises(DataError, match="did you mean 'correct'"):
         read_pool([path], Reading({"corect": "ok"}))
@@ -164,7 +170,7 @@ def test_how_rollouts_were_drawn_rides_along(tmp_path: Path) -> None:
         ([{"id": "a", "prompt": "p", "correct": 1}, {"id": "a", "prompt": "q", "correct": 0}],
          "differ in their prompt", ""),
         ([{"id": "a", "prompt": "p", "correct": [1]}, {"id": "b", "correct": [1],
-          "prompt": [{"role": "user", "content": "q"}]}], "those of other rows are texts", "line 2"),
+          "prompt": [{"role": "user", "content": "q"}]}], "of other rows are texts", "line 2"),
     ],
 )  # fmt: skip
 def test_bad_rows_are_refused_with_their_place(

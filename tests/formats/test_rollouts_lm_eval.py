@@ -46,7 +46,7 @@ def test_kept_samples_are_compared_with_the_target(tmp_path: Path) -> None:
     ]
     assert pool["prompt"][0] == "Q: q0\nA:"
     assert pool["verifier"][0] == "equal to lm-eval's target"
-    assert findings == []
+    assert [f.check for f in findings] == ["compared_here"]
 
 
 def test_one_kept_sample_is_the_documents_accuracy(tmp_path: Path) -> None:

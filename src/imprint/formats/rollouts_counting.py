@@ -106,11 +106,12 @@ def _refuse_unverified(frame: pl.DataFrame, each: pl.Expr, path: Path) -> None:
     if len(rows):
         row = int(rows[0])
         shown = frame["correct"][row].to_list()[:8]
+        mean = " A mean over n rollouts is read by --map pass_rate=… and a column n."
         raise DataError(
             f"`correct` holds {[round(v, 6) if v is not None else v for v in shown]}: rewards that "
             f"are neither 0 nor 1 ({len(rows):,} rows)",
             where=row_place(path, row),
-            remedy=WAY_OUT,
+            remedy=WAY_OUT + (mean if len(shown) == 1 else ""),
         )
 
 

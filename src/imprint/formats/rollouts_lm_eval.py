@@ -17,6 +17,7 @@ from imprint.findings import Finding
 from imprint.formats.json_input import load_json, need, parse_lines
 
 METRICS = ("exact_match", "acc", "math_verify", "pass@1", "pass_at_1")
+LETTERS = "equal to lm-eval's target"
 Row = dict[str, Any]
 
 
@@ -60,6 +61,12 @@ def read_lm_eval(
         if before is not made:
             before["n"], before["c"] = before["n"] + made["n"], before["c"] + made["c"]
     findings = []
+    if any(made["verifier"] == LETTERS for made in found.values()):
+        told = (
+            f"samples of {path} are compared with lm-eval's target letter for letter: its log has "
+            "no accuracy of single samples"
+        )
+        findings.append(Finding("compared_here", told, "info", len(found)))
     if dropped > 0:
         told = (
             f"the filter {name!r} of {path} dropped {dropped:,} samples that were drawn; a filter "
@@ -119,7 +126,7 @@ def _passes(row: Row, kept: Any, place: str, pass_at: float | None) -> tuple[lis
             return [_pass(value, place, name, pass_at) for value in row[name]], f"lm-eval {name}"
     if isinstance(kept, list):
         target = str(row.get("target")).strip()
-        return [int(str(text).strip() == target) for text in kept], "equal to lm-eval's target"
+        return [int(str(text).strip() == target) for text in kept], LETTERS
     if not names:
         raise DataError(
             f"no accuracy among the metrics; known: {', '.join(METRICS)}",

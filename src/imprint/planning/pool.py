@@ -14,6 +14,7 @@ from imprint.planning.prior import Prior, fit_all
 from imprint.planning.rates import posterior_columns, wilson
 
 NO_DOMAIN = "(none)"
+MOST = 5000  # domains
 FEW = 16  # rollouts below which an RL band is a guess
 
 
@@ -55,13 +56,19 @@ def estimate(pool: pl.DataFrame, config: PlanConfig) -> Estimated:
         config: band and group size.
 
     Raises:
-        DataError: there is neither a rollout nor a likelihood.
+        DataError: there is neither a rollout nor a likelihood, or there are too many domains.
     """
     pool = _referenced(pool, config).with_row_index("row")
     pool = pool.with_columns(pl.col("domain").fill_null(NO_DOMAIN))
     rolled = bool((pool["n"].fill_null(0) > 0).any())
     if not rolled and pool["ref_nll"].null_count() == len(pool):
         raise DataError("no prompt has a rollout with a verdict, or a likelihood")
+    domains = pool["domain"].n_unique()
+    if domains > MOST:
+        raise DataError(
+            f"{domains:,} domains of {len(pool):,} prompts are too many to balance",
+            remedy="map a coarser column: --map domain=THEIR_NAME.",
+        )
     length, unit = _length(pool)
     same = text(pool).str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars(" .?!")
     pool = pool.with_columns(length.alias("length"), duplicate=~same.hash().is_first_distinct())

@@ -81,6 +81,9 @@ def _rates(page: Page, result: PlanResult) -> None:
             "give no pass rate, no interval and no RL band."
         )
         return
+    cost = result.data["pool"]["generated_tokens"]
+    if cost is not None:
+        section.text(f"The rollouts cost {cost:,} generated tokens.")
     rates = result.tables["rates"]
     section.figure(
         bars(_histogram(rates, result.data["settings"]["band"]), title="Prompts"),

@@ -288,6 +288,7 @@ def _json(
             "unsolved": int((pool.frame["c"] == 0).sum()),
             "unsolved_up_to": float(wilson([0], [least])[1, 0]),
             "pass_rate": _mean(pool.frame, "pass_rate"),
+            "generated_tokens": _generated(pool),
         }
     return {
         "job": "plan",
@@ -313,6 +314,12 @@ def _json(
         },
         "inputs": list(hashes),
     }
+
+
+def _generated(pool: Estimated) -> int | None:
+    """Give what the rollouts cost: prompts times rollouts times their mean length."""
+    spent = pool.frame.select((pl.col("n") * pl.col("tokens")).sum()).item()
+    return round(spent) if pool.frame["tokens"].null_count() < len(pool.frame) else None
 
 
 def _headline(rolled: Json, about: Json, table: pl.DataFrame, config: PlanConfig) -> str:
