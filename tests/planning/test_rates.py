@@ -72,13 +72,19 @@ def test_fit_finds_the_distribution_that_made_the_counts() -> None:
     assert (spread < 0.05).all()
 
 
-@pytest.mark.parametrize(("c", "n"), [(0, 8), (8, 8)])
-def test_counts_that_all_agree_determine_no_distribution(c: int, n: int) -> None:
-    counts = pl.DataFrame({"domain": ["a"], "n": [n], "c": [c], "prompts": [500]})
-    (prior,), findings = fit_all(counts)
-    assert not prior.fitted
-    assert (prior.a, prior.b) == (0.5, 0.5)
-    assert "assumed, not fitted" in findings[0].detail
+@pytest.mark.parametrize("all_pass", [False, True])
+def test_the_more_prompts_agree_the_more_it_says(all_pass: bool) -> None:
+    means = []
+    for prompts in (5, 500, 50_000):
+        counts = pl.DataFrame(
+            {"domain": ["a"], "n": [8], "c": [8 * all_pass], "prompts": [prompts]}
+        )
+        priors, findings = fit_all(counts)
+        assert not any(prior.fitted for prior in priors)
+        assert "assumed, not fitted" in findings[0].detail
+        means.append(abs(all_pass - priors[0].mean))
+    assert means[0] > means[1] > means[2]
+    assert means[1] < 0.01
 
 
 def test_one_rollout_each_tells_the_mean_alone() -> None:

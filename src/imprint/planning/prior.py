@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,8 +54,9 @@ class Prior:
 def fit(counts: pl.DataFrame, domain: str | None = None) -> Prior:
     """Fit by maximum likelihood (beta-binomial).
 
-    Where all rollouts passed, or none, or no prompt has two, the likelihood has no maximum: the
-    prior is Beta(½, ½), or the mean rate with the weight of one rollout, and is called assumed.
+    Where all rollouts passed, or none, the likelihood grows without end; a weak penalty then holds
+    the logarithms near Beta(½, ½), and the more prompts agree, the further it gives way. Where no
+    prompt has two rollouts the mean rate is given the weight of one. Both are called assumed.
 
     Args:
         counts: distinct pairs ``n``, ``c`` with ``prompts``, how often each occurs.
@@ -63,19 +65,21 @@ def fit(counts: pl.DataFrame, domain: str | None = None) -> Prior:
     known = counts.filter(pl.col("n") > 0)
     n, c, w = (known[name].to_numpy().astype(np.float64) for name in ("n", "c", "prompts"))
     prompts, rate = int(w.sum()), float((w * c).sum() / max((w * n).sum(), 1.0))
-    if not prompts or rate in (0.0, 1.0):
-        return Prior(domain, *JEFFREYS, np.diag([LOOSE**2] * 2), prompts, fitted=False)
-    if n.max() < 2:
+    unanimous = rate in (0.0, 1.0)
+    if not unanimous and n.max() < 2:
         return Prior(domain, rate, 1 - rate, np.diag([LOOSE**2] * 2), prompts, fitted=False)
+    held = np.log(JEFFREYS)
 
     def loss(logs: Floats) -> float:
         a, b = np.exp(logs)
-        return float(-(w * (betaln(c + a, n - c + b) - betaln(a, b))).sum() / prompts)
+        unlikely = -(w * (betaln(c + a, n - c + b) - betaln(a, b))).sum()
+        penalty = (((logs - held) / LOOSE) ** 2).sum() / 2 if unanimous else 0.0
+        return float(unlikely + penalty) / max(prompts, 1)
 
-    start = np.log([rate, 1 - rate])
+    start = held if unanimous else np.log([rate, 1 - rate])
     found = minimize(loss, start, bounds=[(-WIDEST, WIDEST)] * 2).x
-    covariance = _covariance(loss, found, prompts)
-    return Prior(domain, *np.exp(found).tolist(), covariance, prompts, fitted=True)
+    covariance = _covariance(loss, found, max(prompts, 1))
+    return Prior(domain, *np.exp(found).tolist(), covariance, prompts, fitted=not unanimous)
 
 
 def fit_all(counts: pl.DataFrame) -> tuple[list[Prior], list[Finding]]:
@@ -88,27 +92,24 @@ def fit_all(counts: pl.DataFrame) -> tuple[list[Prior], list[Finding]]:
         The pool's prior first; and what was noticed.
     """
     whole = counts.group_by("n", "c").agg(pl.col("prompts").sum()).sort("n", "c")
-    pool = fit(whole)
-    findings = [] if pool.fitted else [_assumed(pool, whole)]
-    priors = [pool]
+    priors = [fit(whole)]
     for (domain,), part in counts.sort("domain", "n", "c").group_by("domain", maintain_order=True):
-        if domain is not None and part["prompts"].sum() >= LARGE:
-            own = fit(part, str(domain))
-            if own.fitted:
-                priors.append(own)
-    return priors, findings
+        if part.filter(pl.col("n") > 0)["prompts"].sum() >= LARGE:
+            priors.append(fit(part, str(domain)))
+    return priors, [_assumed(prior, whole) for prior in priors if not prior.fitted]
 
 
 def _assumed(prior: Prior, counts: pl.DataFrame) -> Finding:
+    whose = "the pool" if prior.domain is None else f"domain {prior.domain}"
     if counts["n"].max() in (0, 1):
         why = "with one rollout per prompt nothing tells how rates are spread"
     else:
         why = "all rollouts went the same way, which no distribution of rates explains best"
-    told = f"{why}; the prior Beta({prior.a:.3g}, {prior.b:.3g}) is assumed, not fitted"
+    told = f"{whose}: {why}; the prior Beta({prior.a:.3g}, {prior.b:.3g}) is assumed, not fitted"
     return Finding("prior_assumed", told)
 
 
-def _covariance(loss: object, at: Floats, prompts: int) -> Floats:
+def _covariance(loss: Callable[[Floats], float], at: Floats, prompts: int) -> Floats:
     """Invert the likelihood's curvature; directions that it leaves open get a wide spread."""
     curvature = np.empty((2, 2))
     for i in range(2):
@@ -119,7 +120,7 @@ def _covariance(loss: object, at: Floats, prompts: int) -> Floats:
                 point = at.copy()
                 point[i] += x
                 point[j] += y
-                total += np.sign(x * y) * loss(point)  # type: ignore[operator]
+                total += np.sign(x * y) * loss(point)
             curvature[i, j] = total / (4 * STEP**2)
     values, vectors = np.linalg.eigh(prompts * (curvature + curvature.T) / 2)
     spread = np.where(values > LOOSE**-2, 1 / np.maximum(values, LOOSE**-2), LOOSE**2)

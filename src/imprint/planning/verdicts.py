@@ -29,6 +29,8 @@ def judge(sets: Json, table: pl.DataFrame, config: PlanConfig) -> list[Verdict]:
 
 def _sft(sft: Json) -> Verdict:
     claim = "There is an SFT subset that is hard for this model and has references"
+    if sft["kind"] == "fact":
+        claim = "There is an SFT subset of facts of middling mastery"
     if not sft["rows"]:
         return Verdict(claim, "does_not_hold", "No row qualifies.")
     state: State = "holds" if sft["rows"] >= sft["asked"] else "undetermined"
