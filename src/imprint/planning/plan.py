@@ -179,7 +179,7 @@ def describe(sources: Sources, config: PlanConfig, out: Path) -> str:
     lines = [
         f"{len(pool):,} prompts of {pool['domain'].n_unique()} domains from "
         f"{', '.join(map(str, sources.pools))}",
-        f"{int(n.sum()):,} rollouts, {n.min()} to {n.max()} per prompt"
+        f"{int(n.sum()):,} rollouts, {n.min()!r} to {n.max()!r} per prompt"
         if len(n)
         else "no rollouts",
         f"SFT: at most {config.size or SIZES[config.kind or 'skill']:,} rows for a {config.kind}",

@@ -120,7 +120,7 @@ def _uneven(pool: pl.DataFrame) -> list[Finding]:
     n = pool["n"].drop_nulls()
     if len(n) and n.min() != n.max():
         told = (
-            f"prompts have {n.min()} to {n.max()} rollouts; each rate has the interval of its own "
+            f"prompts have {n.min()!r} to {n.max()!r} rollouts; each rate has the interval of its own "
             "number, and shrinks by it"
         )
         found.append(Finding("unequal_rollouts", told, "warn", len(n)))

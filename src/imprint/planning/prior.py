@@ -79,7 +79,8 @@ def fit(counts: pl.DataFrame, domain: str | None = None) -> Prior:
     start = held if unanimous else np.log([rate, 1 - rate])
     found = minimize(loss, start, bounds=[(-WIDEST, WIDEST)] * 2).x
     covariance = _covariance(loss, found, max(prompts, 1))
-    return Prior(domain, *np.exp(found).tolist(), covariance, prompts, fitted=not unanimous)
+    a, b = np.exp(found).tolist()
+    return Prior(domain, a, b, covariance, prompts, fitted=not unanimous)
 
 
 def fit_all(counts: pl.DataFrame) -> tuple[list[Prior], list[Finding]]:
