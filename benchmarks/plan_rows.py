@@ -50,19 +50,22 @@ def generate(path: Path, rows: int) -> None:
                 handle.write(json.dumps(row) + "\n")
 
 
-def ours(path: Path, out: Path) -> tuple[float, float]:
-    """Run the command; give seconds and gibibytes at the peak."""
+def ours(path: Path, out: Path) -> tuple[float, float, float]:
+    """Run the command; give seconds, seconds of all cores, and gibibytes at the peak."""
     script = f"""
 import resource, sys
 from imprint.cli import run
-code = run(["plan", "--rollouts", {str(path)!r}, "--kind", "skill", "--out", {str(out)!r}, "--quiet"])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+paths = ["--rollouts", {str(path)!r}, "--out", {str(out)!r}]
+code = run(["plan", *paths, "--kind", "skill", "--quiet"])
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss, file=sys.stderr)
 sys.exit(code)
 """
     begun = time.perf_counter()
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - begun
-    return seconds, int(ran.stderr.split()[-1]) / 2 ** (30 if sys.platform == "darwin" else 20)
+    busy, peak = ran.stderr.split()[-2:]
+    return seconds, float(busy), int(peak) / 2 ** (30 if sys.platform == "darwin" else 20)
 
 
 def copied(path: Path, out: Path) -> float:
@@ -85,7 +88,7 @@ def main() -> None:
         pool, out = Path(folder) / "pool.jsonl", Path(folder) / "run"
         generate(pool, rows)
         print(f"{rows:,} rows, {pool.stat().st_size / 2**20:,.0f} MiB of JSON lines")
-        seconds, peak = ours(pool, out)
+        seconds, busy, peak = ours(pool, out)
         written = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) / 2**20
         print(
             f"imprint plan: {seconds:.1f} s, {peak:.2f} GiB at the peak, {written:,.0f} MiB written"

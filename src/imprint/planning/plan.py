@@ -22,6 +22,7 @@ from imprint.planning.sft import choose_sft
 from imprint.progress import progress
 from imprint.report import publish
 from imprint.runs import Run, file_identity
+from imprint.stats import one_blas_thread
 
 STEPS = 5
 FILES = (
@@ -191,7 +192,8 @@ def describe(sources: Sources, config: PlanConfig, out: Path) -> str:
 def perform(gathered: Read, config: PlanConfig, sources: Sources) -> PlanResult:
     """Estimate, choose, draw controls and put the result together."""
     pool, findings = gathered
-    with progress(STEPS, "plan", quiet=config.quiet) as bar:
+    # the optimiser's matrices are tiny: threads of BLAS would only wait for each other
+    with one_blas_thread(), progress(STEPS, "plan", quiet=config.quiet) as bar:
         bar.describe("estimating pass rates")
         estimated = estimate(pool, config)
         bar.advance()

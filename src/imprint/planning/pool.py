@@ -120,8 +120,8 @@ def _uneven(pool: pl.DataFrame) -> list[Finding]:
     n = pool["n"].drop_nulls()
     if len(n) and n.min() != n.max():
         told = (
-            f"prompts have {n.min()!r} to {n.max()!r} rollouts; each rate has the interval of its own "
-            "number, and shrinks by it"
+            f"prompts have {n.min()!r} to {n.max()!r} rollouts; each rate has the interval of "
+            "its own number, and shrinks by it"
         )
         found.append(Finding("unequal_rollouts", told, "warn", len(n)))
     none = int((pool["n"].fill_null(0) == 0).sum())
