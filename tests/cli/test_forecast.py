@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,21 @@ def test_the_plan(made: dict[str, str], tmp_path: Path, capsys: Any) -> None:
     assert not out.exists()
 
 
+def test_what_was_not_drawn_counts_all_the_same(made: dict[str, str], tmp_path: Path) -> None:
+    leaking = write(
+        tmp_path / "leak.jsonl",
+        [{"prompt": row["prompt"], "completion": row["answer"]} for row in rows_of(WORDS)],
+    )
+    found = imprint.forecast(
+        made["model"], sft=leaking, domains=made["domains"], families=("lexical",), limit=10,
+        resamples=100, quiet=True,
+    )  # fmt: skip
+    frame = found.tables["predictors"]
+    assert frame.filter(predictor="items")["score"].to_list() == [TEXTS] * len(WORDS)
+    (leak,) = [one for one in found.findings if one.check == "leak"]
+    assert leak.count == found.tables["forecast"]["texts"].sum()
+
+
 def test_hostile_names_are_shown_and_not_read(
     made: dict[str, str], tmp_path: Path, capsys: Any
 ) -> None:
@@ -214,6 +230,8 @@ def test_hostile_names_are_shown_and_not_read(
     text = (out / "report.html").read_text()
     assert "<script>alert(1)" not in text
     assert "<img src=x" not in text
+    words = (out / "summary.md").read_text()
+    assert not re.search(r"(?<!\\)<(script|img)", words)
 
 
 def bad(made: dict[str, str], tmp_path: Path) -> dict[str, tuple[list[str], str]]:
@@ -260,6 +278,10 @@ def bad(made: dict[str, str], tmp_path: Path) -> dict[str, tuple[list[str], str]
         "the oracle without a model": ([*full, "--shift", "sft"], "--shift sft needs --tuned"),
         "an SAE that is not there": ([*full, "--sae", str(tmp_path / "none")], "none"),
         "ablation without an SAE": ([*full, "--ablate", "3"], "--ablate needs an SAE"),
+        "floors above the budget": (
+            [*full, "--budget", "10", "--floor", "3"],
+            "--floor 3 of 5 domains is 15 examples, and --budget is 10",
+        ),
         "a limit too small": ([*full, "--limit", "5"], "--limit 5 is less than the 10 texts"),
     }
 
@@ -268,7 +290,8 @@ CASES = [
     "a domain with five texts", "SFT without answers", "texts beyond the context", "one domain",
     "layer beyond the model", "no SFT set", "no domains", "an unknown predictor",
     "outcomes of other domains", "history that is none", "the oracle without a model",
-    "an SAE that is not there", "ablation without an SAE", "a limit too small",
+    "an SAE that is not there", "ablation without an SAE",
+    "floors above the budget", "a limit too small",
 ]  # fmt: skip
 
 

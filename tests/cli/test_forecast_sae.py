@@ -106,6 +106,18 @@ def test_shifted_latents_with_all_that_follows(
         assert heading in text
 
 
+def test_what_the_sae_does_not_tell_is_said(made: dict[str, Any], tmp_path: Path, capsys) -> None:
+    sae = exact_sae(tmp_path / "sae", noise=48)
+    cfg = json.loads((sae / "cfg.json").read_text())
+    del cfg["metadata"]["hook_name"]
+    (sae / "cfg.json").write_text(json.dumps(cfg))
+    given = ["--sae", str(sae), "--layer", "1", "--families", "lexical", "--json"]
+    code, said, err = call(made, *given, "--out", str(tmp_path / "run"), capsys=capsys)
+    assert code == 0, err
+    found = {one["check"]: one["detail"] for one in json.loads(said)["findings"]}
+    assert found["layer"].endswith("resid_post of layer 1 is taken.")
+
+
 SHIFTS = ("icl_content", "answer", "grad", "sft", "rollout", "icl_unaligned")
 
 

@@ -63,6 +63,13 @@ def test_directions() -> None:
     assert directions(amount) == [None] * 3
 
 
+def test_a_direction_is_that_of_the_score_and_of_what_exceeds_its_null() -> None:
+    values, null = [[1, 1.2, 0.9, -1, -1.1, -0.8]], [[0.1] * 3 + [-3] * 3]
+    names = ["up"] * 3 + ["falls less than under the null"] * 3
+    (one,) = score_domains([predicted(values, null, signed=True)], names, resamples=300, seed=0)
+    assert directions(one) == ["rise", "undetermined"]
+
+
 def test_draws_are_the_same_for_all_predictors_and_seeds_tell_them_apart() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(2, 20))

@@ -74,7 +74,19 @@ def test_amounts_follow_the_size_and_signed_ones_the_change() -> None:
     assert frame["pearson"].to_list() == pytest.approx([1, 1])
     assert frame["sign_accuracy"].to_list() == [None, 1.0]
     assert frame["sign_chance"].to_list() == [None, 0.5]
-    assert frame["sign_p"][1] == pytest.approx(1 / 64)
+    assert frame["sign_p"][1] == pytest.approx(1 / 20)  # three of six rises, one way of twenty
+
+
+def test_saying_the_same_of_all_foresees_no_direction() -> None:
+    change = np.array([-3.0, -2, -1, -4, -5, -6, -7, 3.5])
+    mostly = np.array([-1.0, -1, -1, -1, -1, -1, 1, 1])
+    said = [Said("all", signed=True, score=-np.arange(1.0, 9)), Said("most", True, mostly)]
+    frame, _ = evaluate(said, Observed(tuple("abcdefgh"), change))
+    assert frame["sign_accuracy"].to_list() == [7 / 8, 7 / 8]
+    assert frame["sign_p"][0] == 1
+    table = [[1, 1], [0, 6]]  # foreseen and not, risen and fallen
+    expected = reference.fisher_exact(table, alternative="greater").pvalue
+    assert frame["sign_p"][1] == pytest.approx(expected)
 
 
 def test_what_follows_digits_alone_is_seen() -> None:

@@ -37,6 +37,32 @@ def test_the_one_that_held_is_trusted() -> None:
     assert row["low"] <= row["mean"] <= row["high"] <= 1
 
 
+def test_one_that_was_seldom_there_is_not_the_best() -> None:
+    runs = [past(str(n), n, 0.05) for n in range(4)]
+    runs[0].scores["lucky"] = runs[0].change.copy()
+    runs[0] = Past(
+        "0", runs[0].domains, runs[0].change, runs[0].scores, frozenset({"lucky", "direction"})
+    )
+    found = judge(runs)
+    assert found is not None
+    assert found.best == "direction"
+    assert found.table["predictor"].to_list()[-1] == "lucky"
+    assert set(found.held_out["chosen"]) == {"direction"}
+
+
+def test_the_same_outcome_again_is_no_further_evidence() -> None:
+    found = judge([past(name, 0, 0.05) for name in "abcd"])
+    assert found is not None
+    assert found.held_out["chosen"].null_count() == 4
+    assert not found.validated
+    assert found.table["low"].null_count() == len(found.table)
+    twice = judge([past(f"{n}{again}", n, 0.05) for n in range(3) for again in "ab"])
+    once = judge([past(str(n), n, 0.05) for n in range(3)])
+    assert twice is not None
+    assert once is not None
+    assert twice.expected == pytest.approx(once.expected)
+
+
 def test_noise_is_not_validated() -> None:
     runs = []
     for n in range(6):

@@ -200,6 +200,26 @@ def test_rollouts_contrast_the_best_with_the_worst_sample(setting: Setting) -> N
         contrasted(samples[-2:])
 
 
+def test_what_cannot_be_contrasted_is_counted(setting: Setting) -> None:
+    samples = [Rollout("abc", w, r, "r:1") for w, r in (("d", 0.0), ("e", 1.0))]
+    samples += [Rollout("dd", w, r, "r:2") for w, r in (("g", 2.0), ("h", 1.0))]
+    samples += [Rollout("ee", w, r, "r:3") for w, r in (("g" * 60, 2.0), ("h", 1.0))]
+    base = reader(setting.model)
+    shift.rollout(setting, base, [SAE], samples, bos=True)
+    assert (base.counts.beyond, base.counts.where) == (1, {"beyond": "r:3"})
+
+
+def test_queries_that_never_fit_behind_demonstrations_are_counted(setting: Setting) -> None:
+    room = setting.engine.context - 3
+    long = Text("long", "", "a" * room, "b", "f:long")
+    material = replace(setting.material, sft=(*setting.material.sft, long))
+    base = reader(setting.model)
+    shift.icl(replace(setting, material=material), base, [SAE], bos=True)
+    assert (base.counts.crowded, base.counts.where) == (1, {"crowded": "f:long"})
+    (_, said) = base.counts.findings("SFT")
+    assert said.check == "crowded_span"
+
+
 def test_rollouts_are_read_strictly(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     path.write_text('{"prompt": "a", "completion": "b", "reward": 1}\n')

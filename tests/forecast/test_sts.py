@@ -176,14 +176,38 @@ def test_without_answers_activations_alone_are_scored(loaded: Loaded) -> None:
 
 
 def test_other_dictionaries_stand_in_the_saes_place(loaded: Loaded) -> None:
-    said = dictionaries(setting_of(loaded), sae=SAE, latents=10)
+    said = dictionaries(setting_of(loaded), Asked(latents=10), sae=SAE)
     names = [f"{d}_{k}" for d in ("raw", "pca", "random") for k in ("act", "icl")]
     assert [one.name for one in said] == names
     for one in said:
         assert one.family == "dictionary"
         assert one.null is not None
         assert np.isfinite(np.nanmean(one.values, axis=1)).all()
-    assert len(dictionaries(setting_of(loaded, layer=0), latents=10)) == len(names)
+    assert len(dictionaries(setting_of(loaded, layer=0), Asked(latents=10))) == len(names)
+
+
+def test_other_dictionaries_are_asked_as_the_sae_is(loaded: Loaded, folder: Path) -> None:
+    tuned = load(tiny(folder.parent / "tuned_others", layers=3, near=folder), device="cpu")
+    asked = Asked("sft", 10, tuned=tuned)
+    said, plain = dictionaries(setting_of(loaded), asked, sae=SAE), dictionaries(setting_of(loaded))
+    assert [one.name for one in said] == [one.name for one in plain]
+    assert not np.allclose(said[0].values, plain[0].values)
+
+
+def test_a_transcoder_has_no_direction(loaded: Loaded) -> None:
+    sae = replace(SAE, transcodes=True)
+    assert "sts_signed" not in named(sts(setting_of(loaded), sae, Asked(latents=10)))
+    with pytest.raises(ConfigError, match="needs an SAE, not a transcoder"):
+        sts(setting_of(loaded), sae, Asked("grad", 10))
+
+
+def test_texts_without_a_direction_are_counted(loaded: Loaded, found: Sts) -> None:
+    setting = setting_of(loaded)
+    mute = tuple(replace(t, answer=None) for t in setting.texts[:4])
+    material = Material(setting.material.sft, (*mute, *setting.texts[4:]))
+    one = sts(replace(setting, material=material), SAE, Asked(latents=10))
+    assert "4 of 30 texts have no answer" in named(one)["sts_signed"].note
+    assert "texts have no answer" not in named(found)["sts_signed"].note
 
 
 def test_a_text_beyond_the_context_is_left_out_whole_and_said(loaded: Loaded) -> None:

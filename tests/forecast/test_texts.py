@@ -44,6 +44,19 @@ def test_messages_give_the_last_pair(tmp_path: Path) -> None:
     assert read_sft(path)[0][0].answer == "yes"
 
 
+def test_turns_that_are_not_read_are_said(tmp_path: Path) -> None:
+    def row(*roles: str) -> dict[str, Any]:
+        return {"messages": [{"role": role, "content": role} for role in roles]}
+
+    plain, long = row("user", "assistant"), row("system", "user", "assistant")
+    assert read_sft(jsonl(tmp_path / "a.jsonl", plain))[1] == []
+    (said,) = read_sft(jsonl(tmp_path / "b.jsonl", plain, long, long))[1]
+    assert said.check == "turns"
+    assert said.detail.startswith("2 of 3 conversations")
+    asked = jsonl(tmp_path / "d.jsonl", {"prompt": long["messages"][:2]})
+    assert [one.check for one in read_domains(asked)[1]] == ["turns"]
+
+
 def test_other_names_are_said_or_mapped(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "s.jsonl", {"question": "q", "answer": "a", "stem": "x"})
     (one,), findings = read_sft(path)

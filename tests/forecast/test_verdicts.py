@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from imprint.errors import ConfigError
-from imprint.forecast.choice import Choice, choose, validated
+from imprint.forecast.choice import UNPROVEN, Choice, choose, validated
 from imprint.forecast.domains import score_domains, table
 from imprint.forecast.evaluation import Said, evaluate
 from imprint.forecast.history import Past
@@ -66,7 +66,7 @@ def test_without_outcomes_nothing_is_validated() -> None:
     assert "No predictor is validated here" in words
     said = states(tables)
     assert said["mine can be trusted here."] == "undetermined"
-    assert said["d0 is among the 2 domains that change most."] == "holds"
+    assert said["mine puts d0 among the first 2 of the domains to change."] == "holds"
 
 
 def test_what_cannot_be_told_apart_is_undetermined() -> None:
@@ -86,9 +86,23 @@ def test_a_predictor_that_follows_the_outcome_is_trusted() -> None:
     tables = tables_of(size, -size)
     assert validated(tables["evaluation"]) == ["mine"]
     assert states(tables)["mine follows what was observed after SFT on set."] == "holds"
-    assert "On the observed changes mine reaches r = 1.00" in headline(
-        tables, MINE, ["set"], 2, None
-    )
+    words = headline(tables, Choice("mine", UNPROVEN), ["set"], 2, None)
+    assert "On the observed changes mine reaches r = 1.00" in words
+    assert "By mine (validated on what was observed), SFT on set" in words
+
+
+def test_a_direction_by_a_predictor_that_nothing_validates_is_called_so() -> None:
+    tables = tables_of(np.linspace(1, 6, 14), -np.linspace(1, 6, 14))
+    named = pl.lit("way").alias("direction_by"), pl.lit("fall").alias("direction")
+    tables["forecast"] = tables["forecast"].with_columns(*named)
+    words = headline(tables, MINE, ["set"], 2, None)
+    assert f"way ({UNPROVEN}) foresees 14 falls, 0 rises" in words
+
+
+def test_a_predictor_that_is_missing_from_another_set_is_no_crash() -> None:
+    tables = tables_of([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
+    tables["evaluation"] = tables["evaluation"].with_columns(predictor=pl.lit("other"))
+    assert states(tables)["mine follows what was observed after SFT on set."] == "undetermined"
 
 
 @pytest.mark.parametrize("kind", ["act", "icl"])

@@ -139,6 +139,11 @@ def test_layer(tmp_path: Path) -> None:
     assert [finding.check for finding in sae.findings] == ["layer"]
 
 
+def test_a_k_that_an_sae_has_not(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--sae-k 3, but the SAE says that it is relu"):
+        open_sae(sae_lens(tmp_path), k=3)
+
+
 def test_files_for_the_manifest(tmp_path: Path) -> None:
     names = {path.name for path in open_sae(sae_lens(tmp_path)).files}
     assert names == {"cfg.json", "sae_weights.safetensors"}

@@ -58,6 +58,8 @@ def test_auto_encoder_new_takes_nothing_away(tmp_path: Path) -> None:
     sae = open_sae(write(tmp_path, "AutoEncoderNew", tensors, submodule_name="mlp_layer_5"))
     assert_same(sae.encode(held["x"]), (held["x"] @ held["W_enc"] + held["b_enc"]).clamp(min=0))
     assert sae.hook == Hook(5, "mlp_out")
+    before = write(tmp_path / "b", "AutoEncoderNew", tensors, submodule_name="resid_pre_layer_5")
+    assert open_sae(before).hook == Hook(5, "resid_pre")
 
 
 def test_top_k_by_token(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imprint.errors import CheckpointError
+from imprint.errors import CheckpointError, ConfigError
 from imprint.saes import FitMeter, Hook, open_sae
 from saes_support import LATENTS, WIDTH, assert_same, parts, save, torch
 
@@ -178,6 +178,34 @@ def test_the_two_readings_agree_for_unit_decoder_rows(tmp_path: Path) -> None:
     assert_same(one.encode(held["x"]), other.encode(held["x"]))
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"act_fn": "topk"}, "act_fn: is 'topk', not 'jumprelu'"),
+        ({"norm_activation": "token-wise"}, "is 'token-wise', not 'dataset-wise'"),
+        ({"apply_decoder_bias_to_pre_encoder": True}, "pre_encoder: is true"),
+        ({"use_glu_encoder": True}, "use_glu_encoder: is true"),
+        ({"hook_point_out": "blocks.15.hook_mlp_out"}, "it is a transcoder"),
+    ],
+)
+def test_llama_scope_that_would_be_read_wrongly(
+    tmp_path: Path, more: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        open_sae(llama(tmp_path, parts(), **more))
+
+
+def test_llama_scope_with_its_usual_settings(tmp_path: Path) -> None:
+    usual = {
+        "act_fn": "jumprelu",
+        "norm_activation": "dataset-wise",
+        "apply_decoder_bias_to_pre_encoder": False,
+        "use_glu_encoder": False,
+        "hook_point_out": "blocks.15.hook_resid_post",
+    }
+    assert open_sae(llama(tmp_path, parts(), **usual)).hook.layer == 15
+
+
 def r1(folder: Path, held: dict[str, Any], **more: Any) -> Path:
     config = {"d_model": WIDTH, "expansion_factor": 3, "hook_point_in": "blocks.15.hook_resid_post"}
     cut = {**held, "W_enc": held["W_enc"][:, :18], "W_dec": held["W_dec"][:18]}
@@ -223,6 +251,8 @@ def test_qwen_scope_takes_k_from_the_name(tmp_path: Path) -> None:
         "x": parts()["x"],
     }
     folder = qwen(tmp_path / "SAE-Res-Qwen3-1.7B-Base-W1K-L0_50", held)
+    with pytest.raises(ConfigError, match="--sae-k 20, but the SAE says that 50 of its latents"):
+        open_sae(folder, k=20)
     sae = open_sae(f"{folder}:layer7.sae.pt")
     p = held["x"] @ held["W_enc"] + held["b_enc"]
     kept = p.topk(50, dim=-1)

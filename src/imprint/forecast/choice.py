@@ -13,6 +13,7 @@ from imprint.forecast.history import Record
 # in the order of preference where nothing is known of them
 PREFERRED = ("sts_icl", "sts_act", "gradient", "icl_gain", "rds_max")
 LEVEL = 0.05  # of the adjusted permutation p
+UNPROVEN = "unproven here"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def choose(
         return Choice(str(record.best), "which did best on past forecasts")
     whole = [name for name in names if name not in partly] or list(names)
     first = next((name for name in PREFERRED if name in whole), whole[0])
-    return Choice(first, "unproven here")
+    return Choice(first, UNPROVEN)
 
 
 def validated(evaluation: pl.DataFrame) -> list[str]:

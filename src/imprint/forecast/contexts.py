@@ -89,6 +89,9 @@ def read(
         others: readers of contexts of a kind, where that is not the same model.
     """
     begun = {key: reader.shared([r for r in rows if r]) for key, rows in contexts.shown.items()}
+    for n, row in enumerate(contexts.bare):
+        if contexts.shown and all(rows[n] is None for rows in contexts.shown.values()):
+            reader.counts.leave_out("crowded", row.place)
     for numbers in chunks(contexts.bare, latents, reader.tokens):
         rows = [contexts.bare[n] for n in numbers]
         xs = reader.spans(rows)

@@ -149,14 +149,16 @@ def _rows(one: Scored, domains: Sequence[str], k: int) -> pl.DataFrame:
 def directions(one: Scored) -> list[str | None]:
     """Say of each domain whether a signed predictor foresees a rise or a fall.
 
-    Where it has a null, what exceeds it decides. ``undetermined`` where the interval holds 0,
-    ``None`` for a predictor of amounts and without a score.
+    Where it has a null, the score and what exceeds the null must both say so. ``undetermined``
+    where an interval holds 0, ``None`` for a predictor of amounts and without a score.
     """
     if not one.predicted.signed:
         return [None] * len(one.score)
-    samples = one.samples if one.excess_samples is None else one.excess_samples
-    low, high = percentile_interval(samples)
-    words = np.where(low > 0, "rise", np.where(high < 0, "fall", "undetermined"))
+    sides = [side for side in (one.samples, one.excess_samples) if side is not None]
+    ends = [percentile_interval(side) for side in sides]
+    up = np.all([low > 0 for low, _ in ends], axis=0)
+    down = np.all([high < 0 for _, high in ends], axis=0)
+    words = np.where(up, "rise", np.where(down, "fall", "undetermined"))
     return [str(w) if ok else None for w, ok in zip(words, np.isfinite(one.score), strict=True)]
 
 

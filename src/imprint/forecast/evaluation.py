@@ -225,7 +225,11 @@ def _ceilings(said: Sequence[Said], observed: Observed, seed: int) -> Floats:
 
 
 def _signs(said: Sequence[Said], observed: Observed) -> dict[str, list[float | None]]:
-    """Share of domains whose direction was foreseen, beside always saying the commoner one."""
+    """Share of domains whose direction was foreseen, beside always saying the commoner one.
+
+    ``sign_p`` is the chance of as many right ones where as many rises are foreseen of domains drawn
+    at random (Fisher's exact test), so that saying the same of all proves nothing.
+    """
     found: dict[str, list[float | None]] = {"sign_accuracy": [], "sign_chance": [], "sign_p": []}
     for one in said:
         known = np.isfinite(one.score) & (observed.change != 0) & (one.score != 0)
@@ -234,12 +238,22 @@ def _signs(said: Sequence[Said], observed: Observed) -> dict[str, list[float | N
             for values in found.values():
                 values.append(None)
             continue
-        right = int((np.sign(one.score[known]) == np.sign(observed.change[known])).sum())
-        rises = float((observed.change[known] > 0).mean())
+        foreseen, risen = one.score[known] > 0, observed.change[known] > 0
+        right, rises = int((foreseen == risen).sum()), float(risen.mean())
         found["sign_accuracy"].append(right / n)
         found["sign_chance"].append(max(rises, 1 - rises))
-        found["sign_p"].append(sum(comb(n, k) for k in range(right, n + 1)) / 2**n)
+        found["sign_p"].append(_dealt_p(n, int(risen.sum()), int(foreseen.sum()), right))
     return found
+
+
+def _dealt_p(n: int, risen: int, foreseen: int, right: int) -> float:
+    """Chance that at least so many of n are right where the foreseen rises are dealt at random."""
+    ways = sum(
+        comb(risen, both) * comb(n - risen, foreseen - both)
+        for both in range(max(0, foreseen + risen - n), min(foreseen, risen) + 1)
+        if n - foreseen - risen + 2 * both >= right
+    )
+    return ways / comb(n, foreseen)
 
 
 def _influence_table(

@@ -2,6 +2,7 @@
 
 Each past forecast is left out in turn; the predictor that did best on the others is judged on it.
 What that procedure reaches is what a user can expect of the predictor chosen from all of them.
+Forecasts of the same outcome, as with other seeds, are left out together and count once.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import polars as pl
 from imprint.errors import DataError
 from imprint.forecast.evaluation import FEWEST
 from imprint.forecast.predicted import Floats
+from imprint.forecast.statistics import Integers
 from imprint.formats.json_input import load_json, need
 from imprint.stats import spearman
 
-FEWEST_RUNS = 3  # past forecasts that an interval over forecasts needs
+FEWEST_RUNS = 3  # outcomes that an interval over forecasts needs
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +56,10 @@ class Record:
     """What the past says of predictors.
 
     Attributes:
-        table: one row per predictor: forecasts, mean ρ with its interval over forecasts, worst.
+        table: one row per predictor: forecasts, mean ρ with its interval over forecasts, worst;
+            those defined on most forecasts first, and of these the best.
         held_out: one row per past forecast: the predictor that the others chose, and its ρ here.
-        best: the predictor that did best on all; ``None`` where none was ever defined.
+        best: the first of the table; ``None`` where none was ever defined.
         expected: mean held-out ρ of the choice, with its interval; NaN where it cannot be told.
         validated: the interval of the held-out ρ lies above 0.
     """
@@ -66,6 +69,11 @@ class Record:
     best: str | None
     expected: tuple[float, float, float]
     validated: bool
+
+    @property
+    def judged(self) -> int:
+        """Past forecasts on which a choice could be held out."""
+        return self.held_out["spearman"].count()
 
 
 def read_history(runs: Sequence[Path]) -> list[Past]:
@@ -87,13 +95,15 @@ def judge(past: Sequence[Past]) -> Record | None:
         return None
     names = list(dict.fromkeys(name for one in past for name in one.scores))
     R = np.array([[one.correlation(name) for name in names] for one in past])
-    rows = [_row(name, R[:, n]) for n, name in enumerate(names)]
+    outcomes = _outcomes(past)
+    rows = [_row(name, R[:, n], outcomes) for n, name in enumerate(names)]
+    # by the rule that is held out: one that was defined on a few forecasts alone is not the best
     table = pl.DataFrame(rows, schema=SCHEMA).sort(
-        "mean", descending=True, nulls_last=True, maintain_order=True
+        "forecasts", "mean", descending=True, nulls_last=True, maintain_order=True
     )
-    held = _held_out(past, names, R)
-    values = held["spearman"].drop_nulls().to_numpy()
-    expected = mean_interval(values)
+    held = _held_out(past, names, R, outcomes)
+    values = held["spearman"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    expected = mean_interval(_once(values, outcomes))
     best = table["predictor"][0] if table["mean"].null_count() < len(table) else None
     return Record(table, held, best, expected, bool(expected[1] > 0))
 
@@ -108,9 +118,24 @@ SCHEMA = {
 }
 
 
-def _row(name: str, r: Floats) -> dict[str, Any]:
+def _outcomes(past: Sequence[Past]) -> Integers:
+    """Number of each forecast's outcome; the same changes of the same domains are one."""
+    keys = [tuple(sorted(zip(one.domains, one.change.tolist(), strict=True))) for one in past]
+    distinct = list(dict.fromkeys(keys))
+    return np.array([distinct.index(key) for key in keys], dtype=np.int64)
+
+
+def _once(values: Floats, outcomes: Integers) -> Floats:
+    """Mean of the known values of each outcome, of those that have any."""
+    known = np.isfinite(values)
+    kept = np.unique(outcomes[known])
+    return np.array([values[known & (outcomes == one)].mean() for one in kept])
+
+
+def _row(name: str, r: Floats, outcomes: Integers) -> dict[str, Any]:
     known = r[np.isfinite(r)]
-    mean, low, high = (None if np.isnan(v) else v for v in mean_interval(known))
+    interval = mean_interval(_once(r, outcomes))
+    mean, low, high = (None if np.isnan(v) else v for v in interval)
     worst = float(known.min()) if len(known) else None
     return {
         "predictor": name,
@@ -132,10 +157,12 @@ def _best(r: Floats) -> int | None:
     return int(np.argmax(np.where(full, means, -np.inf)))
 
 
-def _held_out(past: Sequence[Past], names: list[str], R: Floats) -> pl.DataFrame:
+def _held_out(
+    past: Sequence[Past], names: list[str], R: Floats, outcomes: Integers
+) -> pl.DataFrame:
     rows = []
     for n, one in enumerate(past):
-        chosen = _best(np.delete(R, n, axis=0)) if len(past) > 1 else None
+        chosen = _best(R[outcomes != outcomes[n]])
         r = np.nan if chosen is None else R[n, chosen]
         rows.append(
             {

@@ -49,6 +49,7 @@ class Inputs:
         base_accuracy: domain → accuracy before SFT, where scores were given.
         findings: what was noticed.
         lengths: tokens of each domain text, in order.
+        items: domain → how many texts it has, of which these were drawn.
         sft_tokens: tokens of each set.
         context: tokens that the model reads at once.
     """
@@ -71,6 +72,7 @@ class Inputs:
     base_accuracy: dict[str, float]
     findings: list[Finding]
     lengths: list[int]
+    items: dict[str, int]
     sft_tokens: dict[str, int]
     context: int
 
@@ -123,8 +125,9 @@ def gather(model: str | Path, sources: Sources, config: ForecastConfig) -> Input
     tokenizer = tokenizer_of(str(base.reference), trust_remote_code=config.trust_remote_code)
     findings: list[Finding] = []
     sets, whole, sft_tokens = read_sets(sources, config, tokenizer, findings)
-    texts, lengths = read_texts(sources, config, tokenizer, context, findings)
-    note_leaks(sets, texts, findings)
+    texts, lengths, items = read_texts(sources, config, tokenizer, context, findings)
+    _refuse_floor(config, len(items))
+    note_leaks(whole, texts, findings)
     return Inputs(
         base=base,
         tuned=open_checkpoint(sources.tuned) if sources.tuned else None,
@@ -144,6 +147,7 @@ def gather(model: str | Path, sources: Sources, config: ForecastConfig) -> Input
         base_accuracy=accuracy_before(sources.observed),
         findings=findings,
         lengths=lengths,
+        items=items,
         sft_tokens=sft_tokens,
         context=context,
     )
@@ -170,6 +174,16 @@ def _refuse_unfit(sources: Sources, config: ForecastConfig) -> None:
         raise ConfigError(f"--limit {config.limit} is less than the {FEWEST} texts a domain needs")
     for twice in {path for path in sources.sft if sources.sft.count(path) > 1}:
         raise ConfigError(f"the SFT set {twice} is named twice")
+
+
+def _refuse_floor(config: ForecastConfig, domains: int) -> None:
+    least = config.floor * domains
+    if config.budget is not None and least > config.budget:
+        raise ConfigError(
+            f"--floor {config.floor} of {domains} domains is {least} examples, and --budget is "
+            f"{config.budget}",
+            remedy="lower --floor, or raise --budget.",
+        )
 
 
 def _sae(sources: Sources, config: ForecastConfig, base: Checkpoint) -> Sae | None:

@@ -16,6 +16,7 @@ PREDICTED: dict[str, pl.DataType] = {
     "signed": pl.Boolean(),
     "family": pl.String(),
     "note": pl.String(),
+    "relative": pl.Boolean(),
     "draws": pl.Int64(),
     "values": pl.List(pl.Float64()),
     "null_draws": pl.Int64(),
@@ -35,6 +36,7 @@ def to_frame(predicted: Sequence[Predicted]) -> pl.DataFrame:
             "signed": one.signed,
             "family": one.family,
             "note": one.note,
+            "relative": one.relative,
             "draws": len(one.values),
             "values": one.values.ravel().tolist(),
             "null_draws": 0 if one.null is None else len(one.null),
@@ -56,6 +58,7 @@ def from_frame(frame: pl.DataFrame) -> list[Predicted]:
             None if row["null"] is None else _table(row["null"], row["null_draws"]),
             row["family"],
             row["note"],
+            row["relative"],
         )
         for row in frame.iter_rows(named=True)
     ]

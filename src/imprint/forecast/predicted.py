@@ -29,6 +29,8 @@ class Predicted:
         family: ``sts``, ``dictionary``, ``lexical``, ``likelihood``, ``similarity``, ``gradient``
             or ``history``.
         note: what a reader must know of it, in a sentence.
+        relative: values are measured from the mean over all domain texts, so that a mean over
+            domains is about 0 (or 1) whatever the SFT set is.
     """
 
     name: str
@@ -38,3 +40,4 @@ class Predicted:
     null: Floats | None = None
     family: str = "sts"
     note: str = ""
+    relative: bool = False

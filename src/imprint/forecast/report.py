@@ -12,6 +12,7 @@ from imprint.forecast.result import ForecastResult
 from imprint.report import Page, manifest_section, summary_html
 from imprint.report import summary as markdown
 from imprint.report.figures import bars, forest, heatmap, influence, scatter
+from imprint.report.markdown import escape
 from imprint.report.section import Body
 
 TITLE = "Which domains SFT will change"
@@ -57,15 +58,17 @@ def summary(result: ForecastResult) -> str:
     if "evaluation" in tables:
         judged = _by_set(result, tables["evaluation"].select(JUDGED), "pearson", descending=True)
         chosen["Predictors against what was observed"] = judged.select(JUDGED[:12])
-    if tables["sets"]["sft"].n_unique() > 1:
-        chosen["SFT sets"] = tables["sets"].filter(predictor=result.data["score"])
+    by_set = tables["sets"].filter(predictor=result.data["score"])
+    if len(by_set) > 1:
+        chosen["SFT sets"] = by_set
     for title, name in (("Mixture plan", "mixture"), ("Past forecasts", "history")):
         if name in tables:
             chosen[title] = tables[name]
     warned = tables["findings"].filter(pl.col("level") != "info")
     if len(warned):
         chosen["Findings"] = warned.select("check", "detail")
-    return markdown(TITLE, result.verdicts, chosen, formats=FORMATS, headline=result.headline)
+    words = escape(result.headline)  # it names domains and sets as the user's files do
+    return markdown(TITLE, result.verdicts, chosen, formats=FORMATS, headline=words)
 
 
 def fragment(result: ForecastResult) -> str:
@@ -253,14 +256,15 @@ def _influence(body: Body, result: ForecastResult, names: list[str]) -> None:
 
 def _sets(page: Page, result: ForecastResult) -> None:
     frame = result.tables["sets"]
-    rows = frame.filter(predictor=result.data["score"])
-    if len(rows) < 2:
+    if len(result.data["sets"]) < 2:
         return
+    rows = frame.filter(predictor=result.data["score"])
     section = page.section(
         "SFT sets", "The mean score over all domains: which set changes these domains most."
     )
-    rows = rows.sort("rank", maintain_order=True).rename({"sft": "domain"})
-    _forest(section, rows, ("score", "low", "high"), result.data["score"], None)
+    if len(rows):
+        rows = rows.sort("rank", maintain_order=True).rename({"sft": "domain"})
+        _forest(section, rows, ("score", "low", "high"), result.data["score"], None)
     _table(section, frame.rename({"first": "share first"}), "SFT sets by every predictor")
 
 

@@ -32,6 +32,13 @@ OF_A_PREDICTOR = (
 )  # fmt: skip
 
 
+SETS = {
+    "predictor": pl.String,
+    "sft": pl.String,
+    **dict.fromkeys(("score", "low", "high", "rank", "first"), pl.Float64),
+}
+
+
 @dataclass(frozen=True)
 class Found:
     """What was found of one SFT set.
@@ -212,10 +219,14 @@ def _direction_by(found: Found, choice: Choice) -> str | None:
 
 
 def _sets(judged: Sequence[Judged]) -> pl.DataFrame:
-    """Table ``sets``: SFT sets by the mean of each predictor over all domains."""
-    names = [p.name for p in judged[0].found.predicted]
+    """Table ``sets``: SFT sets by the mean of each predictor over all domains.
+
+    Predictors that are measured from the mean over all domains cannot tell sets apart and are not
+    in it.
+    """
+    names = [p.name for p in judged[0].found.predicted if not p.relative]
     names = [n for n in names if all(n in [p.name for p in j.found.predicted] for j in judged)]
-    return pl.concat([_ranked(judged, name) for name in names])
+    return pl.concat([pl.DataFrame(schema=SETS), *(_ranked(judged, name) for name in names)])
 
 
 def _ranked(judged: Sequence[Judged], name: str) -> pl.DataFrame:
@@ -223,6 +234,9 @@ def _ranked(judged: Sequence[Judged], name: str) -> pl.DataFrame:
     mean = np.array([_over_domains(s.score[None])[0] for s in scored])
     draws = np.stack([_over_domains(s.samples) for s in scored], axis=1)
     low, high = percentile_interval(draws)
+    # a fall in all domains is as much of a change as a rise
+    size, sizes = (np.abs(mean), np.abs(draws)) if scored[0].predicted.signed else (mean, draws)
+    rank = 1.0 + (size[None] > size[:, None]).sum(axis=1)
     return pl.DataFrame(
         {
             "predictor": [name] * len(judged),
@@ -230,9 +244,10 @@ def _ranked(judged: Sequence[Judged], name: str) -> pl.DataFrame:
             "score": mean,
             "low": low,
             "high": high,
-            "rank": 1 + (np.abs(mean)[None] > np.abs(mean)[:, None]).sum(axis=1),
-            "first": top_k_probability(np.abs(draws)),
-        }
+            "rank": np.where(np.isfinite(size), rank, np.nan),
+            "first": top_k_probability(sizes),
+        },
+        schema=SETS,
     ).fill_nan(None)
 
 

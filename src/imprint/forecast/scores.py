@@ -36,6 +36,7 @@ from imprint.forecast.features import Reader, pooled
 from imprint.forecast.gradients import answer_gradients
 from imprint.forecast.material import Text
 from imprint.forecast.predicted import Predicted
+from imprint.forecast.predictors.gold import missing
 from imprint.forecast.rendering import Rendered
 from imprint.forecast.setting import Setting
 from imprint.forecast.statistics import Floats, Integers
@@ -151,6 +152,7 @@ def score(
                     null=_values(means, chosen.null, way, raw=raw) if chosen.null else None,
                     family=family,
                     note=NOTES[way, raw],
+                    relative=kind != "icl" and not raw,
                 )
             )
     if of_sae:
@@ -158,7 +160,9 @@ def score(
             values = _values(means, sets, "act", raw=False)
             words = f"activation of {CONTROLS[name]}"
             note = "a control: what it foresees owes nothing to the shift"
-            found.append(Predicted(f"sts_act_{name}", words, values, family="sts", note=note))
+            found.append(
+                Predicted(f"sts_act_{name}", words, values, family="sts", note=note, relative=True)
+            )
     return found
 
 
@@ -166,9 +170,10 @@ def signed(setting: Setting, reader: Reader, chosen: Chosen, *, bos: bool) -> li
     """Foresee whether gold answers gain: Σ_j m_j ⟨g, W_dec[j]⟩, nats per token to first order.
 
     g is the gradient of the answer's mean log-likelihood at the prompt's tokens. Nothing where no
-    domain text has an answer.
+    domain text has an answer, and of a transcoder.
     """
-    if not any(text.answer for text in setting.texts):
+    # a transcoder's decoder writes elsewhere than it reads, where no gradient is taken
+    if chosen.meter.sae.transcodes or not any(text.answer for text in setting.texts):
         return []
     slopes = answer_gradients(setting, reader, setting.texts, bos=bos)
     meter, draws = chosen.meter, chosen.meter.draws("shift")
@@ -185,7 +190,7 @@ def signed(setting: Setting, reader: Reader, chosen: Chosen, *, bos: bool) -> li
             signed=True,
             null=np.stack(nulls),
             family="sts",
-            note="to first order; above 0 the gold answer becomes likelier; nats per token",
+            note="; ".join(filter(None, [SIGNED, missing(np.stack(values))])),
         )
     ]
 
@@ -199,6 +204,7 @@ NOTES = {
     ("icl", False): "squared change behind the domain's own answers, in variances of each latent",
     ("icl", True): "sum of squared changes over shifted latents; compares only within one SAE",
 }
+SIGNED = "to first order; above 0 the gold answer becomes likelier; nats per token"
 CONTROLS = {
     "random": "random latents",
     "density": "latents that fire as often",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def read_texts(
     tokenizer: Any,
     context: int,
     findings: list[Finding],
-) -> tuple[list[Text], list[int]]:
+) -> tuple[list[Text], list[int], dict[str, int]]:
     """Read the texts of all domains, and draw from each what the model will read.
 
     Args:
@@ -101,7 +102,8 @@ def read_texts(
         findings: what was noticed is added here.
 
     Returns:
-        Texts, those of one domain together, and the tokens of each.
+        Texts, those of one domain together, the tokens of each, and how many texts each domain has
+        of which they were drawn.
 
     Raises:
         DataError: a file cannot be used, or a domain has too few texts.
@@ -116,6 +118,7 @@ def read_texts(
     texts = sorted(texts, key=lambda text: groups.index(text.group))
     texts, again = without_repeats(texts, "domain texts")
     findings += again
+    items = dict(Counter(text.group for text in texts))
     lengths = _lengths(tokenizer, [text.prompt for text in texts])
     texts, lengths = _fitting(texts, lengths, context, findings)
     kept = drawn(texts, lengths, tokens=config.tokens, limit=config.limit, seed=config.seed)
@@ -127,7 +130,7 @@ def read_texts(
             where=sources.domains[0],
             remedy="name the domain of each row in a column `domain`, or give several files.",
         )
-    return taken, [lengths[at] for at in kept]
+    return taken, [lengths[at] for at in kept], items
 
 
 def _fitting(

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from imprint.errors import DataError, require
+from imprint.errors import ConfigError, DataError, require
 from imprint.forecast.contexts import (
     ALL,
     Contexts,
@@ -139,11 +139,12 @@ def answer(setting: Setting, reader: Reader, saes: Sequence[Sae], *, bos: bool) 
     most = max(1, min(OWN_TOKENS, left // 2))
     made = setting.engine.generate(prompts, max_new_tokens=most, seed=setting.seed)
     own = [one.text.strip() for one in made]
-    pairs = [
-        (replace(text, answer=said), text)
-        for text, said in zip(sample, own, strict=True)
-        if said and text.answer and said != text.answer.strip()
-    ]
+    pairs = []
+    for text, said in zip(sample, own, strict=True):
+        if said and text.answer and said != text.answer.strip():
+            pairs.append((replace(text, answer=said), text))
+        else:
+            reader.counts.leave_out("unlike", text.place)
     return _answers(setting, reader, saes, pairs, bos=bos)
 
 
@@ -163,7 +164,13 @@ def grad(setting: Setting, reader: Reader, saes: Sequence[Sae], *, bos: bool) ->
 
     A step against the loss moves activations along it; the length of the step is not known, so
     values compare with each other only.
+
+    Raises:
+        ConfigError: the dictionary is a transcoder, whose decoder writes elsewhere than it reads.
+        DataError: no answer fits into the context.
     """
+    if any(sae.transcodes for sae in saes):
+        raise ConfigError("--shift grad needs an SAE, not a transcoder", remedy="use --shift icl.")
     torch = require("torch", "models")
     sample = setting.sample
     order = setting.chances(4, 0).permutation(len(sample))
@@ -175,6 +182,9 @@ def grad(setting: Setting, reader: Reader, saes: Sequence[Sae], *, bos: bool) ->
         slopes = torch.from_numpy(answer_gradients(setting, reader, texts, bos=bos)).float()
         if not bool(torch.isfinite(slopes).any()):
             raise DataError("no SFT answer fits into the context behind its prompt")
+        if kind == "shift":
+            for n in np.flatnonzero(np.isnan(slopes[:, 0].numpy())):
+                reader.counts.leave_out("beyond", texts[n].place)
         for meter in meters:
             most = max(1, POOLED // meter.sae.latents)
             for at in range(0, len(texts), most):
@@ -291,8 +301,13 @@ def _answers(
         tokenizer = setting.model.tokenizer
         return render(tokenizer, setting.prompter, text, answer=text.answer, bos=bos)
 
-    rows = [(rendered(before), rendered(after)) for before, after in pairs]
-    rows = [r for r in rows if all(x.answer and len(x.ids) <= setting.engine.context for x in r)]
+    rows = []
+    for before, after in pairs:
+        both = rendered(before), rendered(after)
+        if all(one.answer and len(one.ids) <= setting.engine.context for one in both):
+            rows.append(both)
+        else:
+            reader.counts.leave_out("beyond", after.place)
     refuse_none(rows)
     meters = _halved(setting, saes, "flipped")
     longest = [max(pair, key=lambda one: len(one.ids)) for pair in rows]

@@ -27,6 +27,8 @@ class Counts:
         sinks: tokens of a query left out for their norm.
         beyond: texts longer than the model's context, left out whole.
         empty: texts without a token that counts.
+        crowded: texts that are read behind demonstrations in no draw.
+        unlike: texts without two answers to contrast.
         where: the first text left out.
     """
 
@@ -36,10 +38,12 @@ class Counts:
     sinks: int = 0
     beyond: int = 0
     empty: int = 0
+    crowded: int = 0
+    unlike: int = 0
     where: dict[str, str] = field(default_factory=dict)
 
     def leave_out(self, why: str, place: str) -> None:
-        """Count a text that is left out, ``beyond`` or ``empty``."""
+        """Count a text that is left out: ``beyond``, ``empty``, ``crowded`` or ``unlike``."""
         setattr(self, why, getattr(self, why) + 1)
         self.where.setdefault(why, place)
 
@@ -62,6 +66,8 @@ class Counts:
         for why, words in (
             ("beyond", "do not fit into the model's context and are left out"),
             ("empty", "have no token that counts and are left out"),
+            ("crowded", "do not fit behind demonstrations, or are some, and show no shift there"),
+            ("unlike", "lack a second answer to contrast and are left out"),
         ):
             count = getattr(self, why)
             if count:

@@ -7,7 +7,7 @@ ranked by paired t, beside a null; their published estimator is there for compar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -27,8 +27,8 @@ from imprint.forecast.scores import domain_means, score, signed
 from imprint.forecast.setting import Setting
 from imprint.forecast.unaligned import icl_unaligned
 from imprint.models import Loaded
-from imprint.models.residual import Site, site
-from imprint.saes import Covariance, Sae, pca, random_dictionary, raw
+from imprint.models.residual import Site
+from imprint.saes import Covariance, Hook, Sae, pca, random_dictionary, raw
 from imprint.saes.ablation import place_of
 
 Tick = Callable[[str], None]
@@ -122,20 +122,27 @@ def sts(
 
 
 def dictionaries(
-    setting: Setting, *, sae: Sae | None = None, latents: int = 100, tick: Tick = lambda _: None
+    setting: Setting,
+    asked: Asked = DEFAULT,
+    *,
+    sae: Sae | None = None,
+    tick: Tick = lambda _: None,
 ) -> list[Predicted]:
     """Score the domain texts with other dictionaries in the SAE's place, each beside its null.
 
     Raw dimensions of the activations, their principal components, and random directions, as many as
-    the SAE has latents; all are read in the same passes, at the SAE's place or ``setting.layer``.
+    the SAE has latents; all are read in the same passes, at the SAE's place or ``setting.layer``,
+    and what shifts is found as it is of the SAE.
     """
     loaded = setting.model
     blocks = int(loaded.model.config.get_text_config().num_hidden_layers)
     layer = blocks // 2 if setting.layer is None else setting.layer
-    where = site(loaded, layer=layer) if sae is None else place_of(loaded, sae.hook)
+    hook = Hook(layer) if sae is None else sae.hook
+    where = place_of(loaded, hook)
     bos = sae is None or sae.prepends_bos is not False
     others = _others(setting, where, sae, bos=bos)
-    found, _ = _run(setting, where, others, Asked(latents=latents), bos, tick)
+    others = {name: replace(one, hook=hook) for name, one in others.items()}
+    found, _ = _run(setting, where, others, asked, bos, tick)
     return [one for _, predicted in found.values() for one in predicted]
 
 

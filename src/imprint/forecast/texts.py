@@ -91,12 +91,14 @@ def read_sft(
     if turns is None and answer is None:
         raise _lacks(frame, path, "prompts but no answers, which SFT learns", "completion")
     least = _mean_reward(frame, path) if rewarded else None
-    found = []
+    found, cut = [], 0
     for number, row in enumerate(frame.iter_rows(named=True)):
         place = row_place(path, number)
         if least is not None and not row["reward"] > least:
             continue
+        read: dict[str | None, int] = {prompt: 1, answer: 1}
         if turns is not None and row[turns] is not None:
+            read = {turns: 2}
             asked, told = _last_pair(row[turns], place)
         else:
             asked = _content(row.get(prompt or ""), "user", place)
@@ -111,7 +113,8 @@ def read_sft(
             )
         group = path.stem if group_by is None else str(row[group_by])
         found.append(Text(_name(row, number), group, asked, told, place))
-    return found, columns.findings(path)
+        cut += _turns_beyond(row, read)
+    return found, [*columns.findings(path), *_cut(cut, len(found), path)]
 
 
 def read_domains(
@@ -132,7 +135,7 @@ def read_domains(
     answer = columns.find(frame, "answer", ANSWERS)
     if prompt is None:
         raise _lacks(frame, path, "no 'prompt'", "prompt")
-    found = []
+    found, cut = [], 0
     for number, row in enumerate(frame.iter_rows(named=True)):
         place = row_place(path, number)
         asked = _content(row[prompt], "user", place)
@@ -141,7 +144,24 @@ def read_domains(
         told = _content(row[answer], "assistant", place) if answer else ""
         name = path.stem if domain is None or row[domain] is None else str(row[domain])
         found.append(Text(_name(row, number), name, asked, told or None, place))
-    return found, columns.findings(path)
+        cut += _turns_beyond(row, {prompt: 1, answer: 1})
+    return found, [*columns.findings(path), *_cut(cut, len(found), path)]
+
+
+def _turns_beyond(row: Mapping[str, Any], read: Mapping[str | None, int]) -> bool:
+    """Tell whether a row holds more turns than are read."""
+    values = {name: row[name] for name in read if name is not None}
+    return any(isinstance(v, list) and len(v) > read[name] for name, v in values.items())
+
+
+def _cut(cut: int, total: int, path: Path) -> list[Finding]:
+    if not cut:
+        return []
+    detail = (
+        f"{cut} of {total} conversations of {path} have more turns than the last question and its "
+        "answer; the others are not read, and stand in no mixture"
+    )
+    return [Finding("turns", detail, count=cut)]
 
 
 def without_repeats(texts: Sequence[Text], what: str) -> tuple[list[Text], list[Finding]]:

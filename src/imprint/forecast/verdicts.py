@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from imprint.forecast.choice import Choice, validated
+from imprint.forecast.choice import UNPROVEN, Choice, validated
 from imprint.forecast.evaluation import COVARIATE
 from imprint.forecast.history import Record, mean_interval
 from imprint.report import State, Verdict
@@ -34,7 +34,7 @@ def judge(
     return [
         *_trust(tables, choice, sets, record),
         *_null(tables),
-        *_places(tables["forecast"].filter(sft=sets[0]), sets, top),
+        *_places(tables["forecast"].filter(sft=sets[0]), choice, sets, top),
         *_digits(tables, choice, sets),
         *_sets(tables, choice),
     ]
@@ -44,17 +44,33 @@ def headline(
     tables: Tables, choice: Choice, sets: Sequence[str], top: int, record: Record | None
 ) -> str:
     """Say the answer in a few sentences."""
-    said = [_forecast(tables["forecast"].filter(sft=name), name, choice, top) for name in sets[:1]]
+    rows = tables["forecast"].filter(sft=sets[0])
+    proven = _proven(tables, sets[0], record)
+    said = [_forecast(rows, sets[0], _why(choice, proven), top)]
     if len(sets) > 1:
         more = "set is" if len(sets) == 2 else f"{len(sets) - 1} SFT sets are"
         said.append(f"The other {more} in the tables.")
     return " ".join(
         [
             *said,
-            *_directions(tables["forecast"].filter(sft=sets[0])),
+            *_directions(rows, proven),
             _who(tables, choice, sets, record),
         ]
     )
+
+
+def _proven(tables: Tables, sft: str, record: Record | None) -> list[str]:
+    """Name the predictors that outcomes of this set, or else of past ones, validate."""
+    found = validated(tables["evaluation"].filter(sft=sft)) if "evaluation" in tables else []
+    if record is not None and record.validated and record.best is not None:
+        return [*found, record.best]
+    return found
+
+
+def _why(choice: Choice, proven: Sequence[str]) -> Choice:
+    if choice.why != UNPROVEN or choice.name not in proven:
+        return choice
+    return Choice(choice.name, "validated on what was observed")
 
 
 def _forecast(rows: pl.DataFrame, name: str, choice: Choice, top: int) -> str:
@@ -72,14 +88,15 @@ def _forecast(rows: pl.DataFrame, name: str, choice: Choice, top: int) -> str:
     return f"{words}; the rest of the {top} cannot be told." if len(sure) < top else f"{words}."
 
 
-def _directions(rows: pl.DataFrame) -> Iterator[str]:
+def _directions(rows: pl.DataFrame, proven: Sequence[str]) -> Iterator[str]:
     by = rows["direction_by"].drop_nulls().unique().to_list()
     if not by:
         return
+    trust = "" if by[0] in proven else f" ({UNPROVEN})"
     count = rows["direction"].value_counts().rows_by_key("direction")
     falls, rises = (int(count.get(word, [(0,)])[0][0]) for word in ("fall", "rise"))
     rest = len(rows) - falls - rises
-    yield f"{by[0]} foresees {falls} falls, {rises} rises and leaves {rest} open."
+    yield f"{by[0]}{trust} foresees {falls} falls, {rises} rises and leaves {rest} open."
 
 
 def _who(tables: Tables, choice: Choice, sets: Sequence[str], record: Record | None) -> str:
@@ -88,7 +105,7 @@ def _who(tables: Tables, choice: Choice, sets: Sequence[str], record: Record | N
         mean, low, high = record.expected
         if record.validated:
             return (
-                f"On {len(record.held_out)} past forecasts the predictor chosen from the others "
+                f"On {record.judged} past forecasts the predictor chosen from the others "
                 f"reached ρ = {mean:.2f} [{low:.2f}, {high:.2f}]: trust {record.best} here."
             )
         told = "" if np.isnan(mean) else f" (held out: ρ = {mean:.2f}{_interval(low, high)})"
@@ -163,7 +180,8 @@ def _across(tables: Tables) -> Verdict:
     if np.isnan(mean):
         return Verdict(text, "undetermined", f"{detail}nothing could be held out.")
     detail += (
-        f"held out, the choice reached ρ = {mean:.2f}{_interval(low, high)} over {len(held)} sets."
+        f"held out, the choice reached ρ = {mean:.2f}{_interval(low, high)} over "
+        f"{held['spearman'].count()} sets."
     )
     if np.isnan(low):
         return Verdict(text, "undetermined", f"{detail} Three sets are needed for an interval.")
@@ -173,9 +191,9 @@ def _across(tables: Tables) -> Verdict:
 
 def _by_history(record: Record) -> Verdict:
     mean, low, high = record.expected
-    runs = len(record.held_out)
+    runs = record.judged
     if np.isnan(mean):
-        detail = f"{runs} past forecast with an outcome; at least 3 are needed."
+        detail = "Nothing could be held out: 3 past forecasts of different outcomes are needed."
         return Verdict(
             "A predictor chosen from past forecasts holds in a new one.", "undetermined", detail
         )
@@ -190,7 +208,10 @@ def _by_history(record: Record) -> Verdict:
 
 def _follows(rows: pl.DataFrame, name: str, sft: str) -> Verdict:
     text = f"{name} follows what was observed after SFT on {sft}."
-    row = rows.filter(predictor=name).row(0, named=True)
+    own = rows.filter(predictor=name)
+    if own.is_empty():
+        return Verdict(text, "undetermined", f"It says nothing of {sft}.")
+    row = own.row(0, named=True)
     if row["pearson"] is None:
         return Verdict(text, "undetermined", f"No correlation: {row['status'].replace('_', ' ')}.")
     detail = (
@@ -225,7 +246,8 @@ def _better(rows: pl.DataFrame, name: str, sft: str) -> Iterator[Verdict]:
         )
 
 
-def _places(rows: pl.DataFrame, sets: Sequence[str], top: int) -> Iterator[Verdict]:
+def _places(rows: pl.DataFrame, choice: Choice, sets: Sequence[str], top: int) -> Iterator[Verdict]:
+    """Say where the predictor puts domains: a claim about it, not about what training will do."""
     of = f" under SFT on {sets[0]}" if len(sets) > 1 else ""
     known = rows.drop_nulls("rank").sort("rank", maintain_order=True)
     likely = known.filter(pl.col("top") >= LIKELY).with_columns(beyond=BEYOND)
@@ -241,8 +263,9 @@ def _places(rows: pl.DataFrame, sets: Sequence[str], top: int) -> Iterator[Verdi
             detail += " Its score is no more than its null, so it says nothing of this SFT set."
         elif not sure:
             detail += " More texts and draws would decide it."
-        first = "the domain that changes" if top == 1 else f"among the {top} domains that change"
-        yield Verdict(f"{row['domain']} is {first} most{of}.", state, detail)
+        first = "first" if top == 1 else f"among the first {top}"
+        text = f"{choice.name} puts {row['domain']} {first} of the domains to change{of}."
+        yield Verdict(text, state, detail)
 
 
 def _digits(tables: Tables, choice: Choice, sets: Sequence[str]) -> Iterator[Verdict]:
@@ -288,13 +311,22 @@ def _null(tables: Tables) -> Iterator[Verdict]:
 
 
 def _sets(tables: Tables, choice: Choice) -> Iterator[Verdict]:
-    rows = tables["sets"].filter(predictor=choice.name).sort("rank", maintain_order=True)
-    if len(rows) < 2:
+    count = tables["forecast"]["sft"].n_unique()
+    if count < 2:
+        return
+    rows = tables["sets"].filter(predictor=choice.name).drop_nulls("rank").sort("rank")
+    if rows.is_empty():
+        yield Verdict(
+            f"{choice.name} tells which of {count} SFT sets changes these domains most.",
+            "undetermined",
+            "It compares domains with each other and has no mean over them; others in the table "
+            "`sets` have.",
+        )
         return
     first = rows.row(0, named=True)
     state: State = "holds" if first["first"] >= SURE else "undetermined"
     yield Verdict(
-        f"Of {len(rows)} SFT sets, {first['sft']} changes these domains most.",
+        f"{choice.name} puts {first['sft']} first of {count} SFT sets to change these domains.",
         state,
         f"Mean score {first['score']:.3g} [{first['low']:.3g}, {first['high']:.3g}]; first in "
         f"{first['first']:.0%} of resamples.",

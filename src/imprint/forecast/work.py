@@ -105,7 +105,7 @@ class Work:
         def compute() -> Tables:
             self.bar.describe("fit of the SAE")
             fit = self._measured(sae.to(self.loaded.device))
-            findings = gate(fit, sae, self.config.accept_bad_fit)
+            findings = [*sae.findings, *gate(fit, sae, self.config.accept_bad_fit)]
             known = {k: v if v is None or isfinite(v) else None for k, v in fit.numbers().items()}
             numbers = pl.DataFrame([known], infer_schema_length=None)
             rates = pl.DataFrame({"rate": fit.rates})
@@ -146,13 +146,8 @@ class Work:
         """Find the latents that the set shifts, and score the domains by them."""
 
         def compute() -> Tables:
-            asked = Asked(
-                shift=self.config.shift,
-                latents=self.config.latents,
-                tuned=self.tuned if self.config.shift == "sft" else None,
-                rollouts=self.inputs.rollouts,
-            )
-            said = sts(self.setting(sft, model=True), self.sae, asked, tick=self._tick(sft))
+            setting, tick = self.setting(sft, model=True), self._tick(sft)
+            said = sts(setting, self.sae, self._asked(), tick=tick)
             return {
                 "predicted": to_frame(said.predicted),
                 "shifted": self._labelled(said.shifted),
@@ -166,10 +161,9 @@ class Work:
         """Score the domains with other dictionaries in the SAE's place."""
 
         def compute() -> Tables:
-            setting, latents = self.setting(sft, model=True), self.config.latents
-            sae, tick = self.inputs.sae, self._tick(sft)
+            setting, tick = self.setting(sft, model=True), self._tick(sft)
             try:
-                said = dictionaries(setting, sae=sae, latents=latents, tick=tick)
+                said = dictionaries(setting, self._asked(), sae=self.inputs.sae, tick=tick)
             except DataError as short:  # other predictors have no need of demonstrations
                 lack = Finding(
                     "no_dictionaries", f"no scores of other dictionaries: {short.problem}"
@@ -178,6 +172,14 @@ class Work:
             return {"predicted": to_frame(said)}
 
         return from_frame(self.kept(f"set{number}-dictionaries", compute)["predicted"])
+
+    def _asked(self) -> Asked:
+        return Asked(
+            shift=self.config.shift,
+            latents=self.config.latents,
+            tuned=self.tuned if self.config.shift == "sft" else None,
+            rollouts=self.inputs.rollouts,
+        )
 
     def _tick(self, sft: str) -> Callable[[str], None]:
         return lambda words: self.bar.describe(f"{words} ({sft})")
@@ -194,8 +196,9 @@ class Work:
 
         def compute() -> Tables:
             self.bar.describe("replay targets")
-            said = replies(self.inputs, LocalEngine(self.loaded), texts)
-            return {"said": pl.DataFrame({"said": said}, schema={"said": pl.String})}
+            said, found = replies(self.inputs, LocalEngine(self.loaded), texts)
+            frame = pl.DataFrame({"said": said}, schema={"said": pl.String})
+            return {"said": frame, "findings": findings_frame(found)}
 
         return self.kept("replay", compute)["said"]["said"].to_list()
 
@@ -239,6 +242,7 @@ class Work:
             demonstrations=config.demonstrations,
             seed=config.seed,
             batcher=self.batcher if model else Batcher(quiet=config.quiet),
+            items=inputs.items,
             base_accuracy=inputs.base_accuracy,
             history=inputs.changes_elsewhere(sft),
         )

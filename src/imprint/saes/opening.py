@@ -27,7 +27,7 @@ def open_sae(reference: str | Path, *, k: int | None = None, layer: int | None =
         layer: the layer it reads, for a format that does not say so itself.
 
     Raises:
-        ConfigError: the name fits no form, or ``layer`` is another than the SAE's own.
+        ConfigError: the name fits no form, or ``layer`` or ``k`` is another than the SAE's own.
         CheckpointError: it cannot be found, is damaged, or is of no known format, or of several.
         DependencyError: torch is not installed.
     """
@@ -43,6 +43,7 @@ def open_sae(reference: str | Path, *, k: int | None = None, layer: int | None =
         source=str(named),
         files=tuple(folder.path / name for name in files),
     )
+    _refuse_k(found, k)
     return _at_layer(found, layer)
 
 
@@ -119,6 +120,18 @@ def _format(folder: Folder) -> Format:
 def _names(folder: Folder) -> str:
     tensors = folder.pickled()
     return ", ".join(tensors.names[:LISTED]) if tensors else "nothing"
+
+
+def _refuse_k(sae: Sae, k: int | None) -> None:
+    own = getattr(sae.function, "k", None)
+    if k is None or k == own:
+        return
+    told = f"{own} of its latents fire" if own else f"it is {sae.activation} and has no k"
+    raise ConfigError(
+        f"--sae-k {k}, but the SAE says that {told}",
+        where=sae.source,
+        remedy="leave --sae-k out.",
+    )
 
 
 def _at_layer(sae: Sae, layer: int | None) -> Sae:

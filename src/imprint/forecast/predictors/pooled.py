@@ -46,7 +46,7 @@ def pooled(setting: Setting, texts: Sequence[Text]) -> States:
 
     The start of text, what fills up a batch, and tokens whose norm is more than ten times the
     text's median are left out; a text longer than the context is read
-    to its end. No chat template is put around: it would be the same in all texts.
+    as far as that goes. No chat template is put around: it would be the same in all texts.
 
     Raises:
         CheckpointError: the model gives no numbers.

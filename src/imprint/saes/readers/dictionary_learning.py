@@ -20,7 +20,13 @@ from imprint.saes.tensors import Tensors
 TITLE = "dictionary_learning"
 HOLDS = "ae.pt and config.json with trainer.dict_class"
 CONFIG, WEIGHTS = "config.json", "ae.pt"
-POINTS = {"resid": "resid_post", "mlp": "mlp_out", "attn": "attn_out", "attention": "attn_out"}
+POINTS = {
+    "resid_pre": "resid_pre",
+    "resid": "resid_post",
+    "mlp": "mlp_out",
+    "attn": "attn_out",
+    "attention": "attn_out",
+}
 
 
 def matches(folder: Folder) -> bool:

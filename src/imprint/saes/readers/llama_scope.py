@@ -24,6 +24,9 @@ HOLDS_R1 = "config.json and sae_weights.safetensors with log_jumprelu_threshold"
 CONFIG, WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors"
 CONFIG_R1, WEIGHTS_R1 = "config.json", "sae_weights.safetensors"
 L0 = 50.0  # of all Llama Scope SAEs
+# settings that change the arithmetic → what they are in all that was published
+USUAL = {"act_fn": "jumprelu", "norm_activation": "dataset-wise"}
+NEVER = ("apply_decoder_bias_to_pre_encoder", "use_glu_encoder")
 
 
 def matches(folder: Folder) -> bool:
@@ -85,6 +88,7 @@ def _plain(
     settings: Settings, tensors: Tensors, width: int, latents: int, function: JumpRelu
 ) -> Sae:
     """Read the SAE as it is stored, for scaled input."""
+    _refuse_other(settings)
     sae = Sae(
         w_enc=tensors.take("encoder.weight", latents, width).T,
         b_enc=tensors.take("encoder.bias", latents),
@@ -98,6 +102,23 @@ def _plain(
     )
     tensors.refuse_rest()
     return sae
+
+
+def _refuse_other(settings: Settings) -> None:
+    """Refuse a variant whose latents or place would be read wrongly."""
+    for key, usual in USUAL.items():
+        if settings.text(key, usual) != usual:
+            raise settings.wrong(key, f"is {settings.text(key)!r:.40}, not {usual!r}")
+    for key in NEVER:
+        if settings.flag(key, False):
+            raise settings.wrong(key, "is true, which is not read here")
+    told = settings.text("hook_point_out")
+    if told is not None and told != settings.text("hook_point_in"):
+        raise settings.wrong(
+            "hook_point_out",
+            f"is {told!r:.60}, not where it reads: it is a transcoder",
+            "an SAE that encodes one place is needed: …LXR, LXM or LXA.",
+        )
 
 
 def _scale(settings: Settings, width: int) -> float | None:

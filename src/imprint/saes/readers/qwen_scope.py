@@ -33,7 +33,7 @@ def read(folder: Folder) -> Sae:
     """
     tensors, named = folder.pickled(), folder.search(NAME)
     assert tensors is not None  # noqa: S101 - matches() has seen to it
-    k = folder.k or (int(named[3]) if named else None)
+    k = int(named[3]) if named else folder.k
     if k is None:
         raise CheckpointError(
             "is a top-k SAE, but neither file nor folder tells k",
