@@ -108,8 +108,13 @@ class CurriculumGRPOTrainer(trl.GRPOTrainer):  # type: ignore[misc, name-defined
     def _report(self, rows: Any) -> None:
         rates, band = self.curriculum.rates(), self.curriculum.band
         inside = (rates >= band.low) & (rates <= band.high)
-        self._metrics["train"]["curriculum/in_band"].append(float(inside.mean()))
-        self._metrics["train"]["curriculum/batch_in_band"].append(float(inside[rows].mean()))
+        told = {
+            "in_band": inside.mean(),
+            "batch_in_band": inside[rows].mean(),
+            "progress": self.curriculum.progress,
+        }
+        for name, value in told.items():
+            self._metrics["train"][f"curriculum/{name}"].append(float(value))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         # before the rest: a checkpoint that has the trainer's state has the curriculum too
