@@ -21,7 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "interference": {"d": 10, "seeds": 2},
     "asymptotics": {"d": 12, "seeds": 2},
     "curvature": {"d": 3, "seeds": 2, "cot": (1, 2)},
-    "balance": {"d": 10, "seeds": 2},
+    "balance": {"d": 10, "seeds": 2, "cot": (1,)},
     "training": {"d": 5, "seeds": 1, "epochs": 1, "test_prompts": 4},
     "errata": {"d": 10, "seeds": 2},
 }

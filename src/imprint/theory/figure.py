@@ -29,7 +29,7 @@ def panels(table: pl.DataFrame, lines: pl.DataFrame, plot: Plot) -> Chart:
     if isinstance(drawn, alt.FacetChart):
         return drawn.resolve_scale(y="independent")  # type: ignore[no-any-return]
     if isinstance(drawn, alt.LayerChart):
-        return drawn.properties(width=width, height=height)  # type: ignore[no-any-return]
+        return drawn.properties(width=width, height=height)
     return drawn
 
 

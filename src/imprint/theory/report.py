@@ -21,6 +21,7 @@ PAPER = (
     "last step, without sampling or rewards. It says nothing on its own of a language model."
 )
 HIDDEN_AFTER = 9
+ROUNDING = 1e-12  # what is smaller is a rounded zero
 UNFOLDED = 4  # sentences that are shown without a click
 
 
@@ -110,7 +111,7 @@ def _curves(result: TheoryResult) -> pl.DataFrame:
 
 
 def _formats(frames: Iterable[pl.DataFrame]) -> dict[str, str]:
-    """Write errors with four digits behind the point, whatever their size; states as such."""
+    """Write numbers with four digits behind the point, or three in all; states as such."""
     return {
         column.name: found
         for frame in frames
@@ -121,7 +122,9 @@ def _formats(frames: Iterable[pl.DataFrame]) -> dict[str, str]:
 
 def _format(column: pl.Series) -> str | None:
     if column.dtype == pl.Float64:
-        return ".2f" if column.name == "coverage" else ",.4f"
+        sizes = column.drop_nulls().abs()
+        tiny = sizes.is_between(ROUNDING, 1e-3, closed="none").any()
+        return ".2f" if column.name == "coverage" else ".2e" if tiny else ",.4f"
     if column.dtype == pl.String and column.drop_nulls().is_in(STATES).all() and len(column):
         return "state"
     return None

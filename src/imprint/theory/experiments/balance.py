@@ -229,7 +229,7 @@ EXPERIMENT = Experiment(
         "n": (),
         "n_pre": None,
         "n_test": None,
-        "cot": (1, 3),
+        "cot": (2, 3),
         "seeds": 6,
     },
     _units,
