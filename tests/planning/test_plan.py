@@ -197,6 +197,7 @@ def test_duplicates_and_uneven_counts_are_said(tmp_path: Path) -> None:
     told = {f.check: f.detail for f in result.findings}
     assert told["duplicate_prompts"].startswith("1 prompts repeat")
     assert "3 to 8 rollouts" in told["unequal_rollouts"]
+    assert "traces that show how" in told["bare_answers"]
     assert "unsolved in 3 may pass up to" in told["few_rollouts"]
 
 
@@ -232,6 +233,7 @@ def test_references_join_by_id(tmp_path: Path) -> None:
     )  # fmt: skip
     for row in result.sets["sft_hard"].iter_rows(named=True):
         assert row["completion"] == f" trace {row['id']}"
+    assert "bare_answers" not in {f.check for f in result.findings}
     reasons = dict(result.tables["reasons"].filter(set="sft").select("reason", "rows").iter_rows())
     assert reasons["no reference answer"] == 30
     with pytest.raises(DataError, match="no column id"):

@@ -58,6 +58,7 @@ def estimate(pool: pl.DataFrame, config: PlanConfig) -> Estimated:
     Raises:
         DataError: there is neither a rollout nor a likelihood, or there are too many domains.
     """
+    bare = pool["reference"].null_count() == len(pool)
     pool = _referenced(pool, config).with_row_index("row")
     pool = pool.with_columns(pl.col("domain").fill_null(NO_DOMAIN))
     rolled = bool((pool["n"].fill_null(0) > 0).any())
@@ -72,7 +73,7 @@ def estimate(pool: pl.DataFrame, config: PlanConfig) -> Estimated:
     length, unit = _length(pool)
     same = text(pool).str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars(" .?!")
     pool = pool.with_columns(length.alias("length"), duplicate=~same.hash().is_first_distinct())
-    findings = [*_duplicates(pool), *_uneven(pool)]
+    findings = [*_bare(pool, config, bare=bare), *_duplicates(pool), *_uneven(pool)]
     if not rolled:
         return Estimated(pool, [], findings, rolled, unit)
     counts = pool.group_by("domain", "n", "c").agg(prompts=pl.len()).drop_nulls(["n", "c"])
@@ -98,6 +99,17 @@ def _referenced(pool: pl.DataFrame, config: PlanConfig) -> pl.DataFrame:
     if pool["reference"].null_count() == len(pool):
         pool = pool.with_columns(reference="answer", reference_verified=pl.lit(value=True))
     return pool
+
+
+def _bare(pool: pl.DataFrame, config: PlanConfig, *, bare: bool) -> list[Finding]:
+    answered = len(pool) - pool["reference"].null_count()
+    if not bare or not answered or config.kind != "skill":
+        return []
+    told = (
+        "there are no references, so SFT rows complete with the bare answers that the verifier "
+        "compares with; a skill is taught by traces that show how (--references)"
+    )
+    return [Finding("bare_answers", told, "warn", answered)]
 
 
 def _length(pool: pl.DataFrame) -> tuple[pl.Expr, str]:
