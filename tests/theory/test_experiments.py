@@ -84,7 +84,7 @@ def test_small_sets_beat_infinitely_many_prompts_in_some_settings_only() -> None
 def test_the_protocol_decides_about_the_u_in_the_prompt_length() -> None:
     found = run("context-length", interference=(0.01,), sizes=(50, 150), n=(20, 100, 1000))
     states = {(v.text.split(":")[0]): v.state for v in found.verdicts}
-    tied, held = "one n", "pretraining n = 400, test n = 400"
+    tied, held = "one n", "others at 400"
     assert states[f"r = 0.01, B = 50, {tied}"] == "holds"
     assert states[f"r = 0.01, B = 50, {held}"] == "does_not_hold"
     assert states[f"r = 0.01, B = 150, {held}"] == "does_not_hold"

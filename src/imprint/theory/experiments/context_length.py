@@ -39,9 +39,10 @@ def protocols(config: TheoryConfig) -> dict[str, TheoryConfig]:
     """Give both protocols: one n for all three, and pretraining and test held (at d) apart."""
     tied = replace(config, n_pre=None, n_test=None)
     held = replace(config, n_pre=config.n_pre or config.d, n_test=config.n_test or config.d)
+    apart = f"pretraining {held.n_pre}, test {held.n_test}"
     return {
         "one n": tied,
-        f"pretraining n = {held.n_pre}, test n = {held.n_test}": held,
+        f"others at {held.n_pre}" if held.n_pre == held.n_test else apart: held,
     }
 
 
