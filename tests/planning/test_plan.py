@@ -120,6 +120,19 @@ def test_same_seed_same_plan_other_seed_other_draws(tmp_path: Path) -> None:
     assert not first.sets["sft_random"].equals(other.sets["sft_random"])
 
 
+def test_a_frame_is_planned_as_its_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "own.jsonl", rows(150))
+    settings: dict[str, Any] = {"kind": "skill", "size": 20, "resamples": 100}
+    from_file = imprint.plan(path, **settings)
+    out = tmp_path / "run"
+    from_frame = imprint.plan(pl.read_ndjson(path), out=out, **settings)
+    for name, frame in from_file.sets.items():
+        assert from_frame.sets[name].equals(frame)
+    assert len(json.loads((out / "manifest.json").read_text())["settings"]["frame"]) == 64
+    with pytest.raises(DataError, match=r"the frame, row 1: .* neither 0 nor 1"):
+        imprint.plan(pl.DataFrame({"prompt": ["p"], "correct": [[0.5]]}), kind="skill")
+
+
 def test_facts_are_of_middling_mastery(tmp_path: Path) -> None:
     content = [
         {"id": f"f{i}", "domain": "capital", "prompt": f"Capital of {i}?", "answer": "x",

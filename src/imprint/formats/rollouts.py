@@ -118,7 +118,25 @@ def _read(path: Path, reading: Reading) -> tuple[pl.DataFrame, list[Finding]]:
     if is_lm_eval(path):
         frame, findings = read_lm_eval(path, filtered=reading.filter, pass_at=reading.pass_at)
         return conformed(frame), findings
-    frame, findings = _named(_load(path, reading.rename), path, reading.rename)
+    return _tabled(_load(path, reading.rename), path, reading)
+
+
+def pool_from_frame(
+    frame: pl.DataFrame, reading: Reading | None = None
+) -> tuple[pl.DataFrame, list[Finding]]:
+    """Make a pool of rows in memory; columns, results and errors as ``read_pool``."""
+    if frame.is_empty():
+        raise DataError("the frame has no rows")
+    source = Path("the frame")
+    pool, findings = _tabled(frame, source, reading or Reading())
+    _refuse_twice(pool, [source])
+    return pool, findings
+
+
+def _tabled(
+    frame: pl.DataFrame, path: Path, reading: Reading
+) -> tuple[pl.DataFrame, list[Finding]]:
+    frame, findings = _named(frame, path, reading.rename)
     frame, noticed = _prompted(frame, path)
     frame, told = counted(frame, path, samples=reading.samples, pass_at=reading.pass_at)
     return conformed(frame), [*findings, *noticed, *told]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import polars as pl
 from imprint.configuration import build
 from imprint.errors import ConfigError, DataError
 from imprint.findings import Finding
-from imprint.formats.rollouts import Reading, read_pool
+from imprint.formats.rollouts import Reading, pool_from_frame, read_pool
 from imprint.formats.rollouts_references import with_references
 from imprint.planning.band import choose_band
 from imprint.planning.config import SIZES, PlanConfig
@@ -40,12 +41,14 @@ class Sources:
         mastery: a folder of a mastery run.
         references: a table of references by id.
         rename: our column and theirs, for files of rollouts.
+        frame: rollouts in memory, instead.
     """
 
     rollouts: tuple[Path, ...] = ()
     mastery: Path | None = None
     references: Path | None = None
     rename: tuple[tuple[str, str], ...] = ()
+    frame: pl.DataFrame | None = None
 
     @property
     def pools(self) -> list[Path]:
@@ -65,7 +68,7 @@ class Sources:
 
 
 def plan(
-    rollouts: str | Path | Sequence[str | Path] = (),
+    rollouts: str | Path | Sequence[str | Path] | pl.DataFrame = (),
     config: PlanConfig | None = None,
     *,
     mastery: str | Path | None = None,
@@ -78,7 +81,7 @@ def plan(
 
     Args:
         rollouts: run folders of ``imprint evaluate --prompts``, or files
-            (:func:`imprint.formats.rollouts.read_pool`).
+            (:func:`imprint.formats.rollouts.read_pool`), or a frame with the same columns.
         config: the rules.
         mastery: folder of a run of ``imprint mastery``.
         references: a table of reference answers by ``id``.
@@ -93,12 +96,13 @@ def plan(
     checked = build(PlanConfig, settings)
     given = {name: getattr(checked, name) for name in settings}
     config = replace(config, **given) if config else checked
-    named = [rollouts] if isinstance(rollouts, (str, Path)) else rollouts
+    frame = rollouts if isinstance(rollouts, pl.DataFrame) else None
     sources = Sources(
-        tuple(Path(path) for path in named),
+        _paths(rollouts),
         Path(mastery) if mastery else None,
         Path(references) if references else None,
         tuple((rename or {}).items()),
+        frame,
     )
     config = settled(sources, config)
     if out is None:
@@ -109,15 +113,23 @@ def plan(
     return result
 
 
+def _paths(
+    rollouts: str | Path | Sequence[str | Path] | pl.DataFrame,
+) -> tuple[Path, ...]:
+    if isinstance(rollouts, pl.DataFrame):
+        return ()
+    return tuple(map(Path, [rollouts] if isinstance(rollouts, (str, Path)) else rollouts))
+
+
 def settled(sources: Sources, config: PlanConfig) -> PlanConfig:
     """Fill in what follows from the sources; say what must be said.
 
     Raises:
         ConfigError: nothing to read, or no word on whether SFT is to teach a skill or facts.
     """
-    if not sources.pools:
+    if not sources.pools and sources.frame is None:
         raise ConfigError("nothing to plan from", remedy="give --rollouts PATH or --mastery RUN.")
-    if config.kind is None and sources.mastery and not sources.rollouts:
+    if config.kind is None and sources.mastery and not sources.rollouts and sources.frame is None:
         config = replace(config, kind="fact")
     if config.kind is None:
         raise ConfigError(
@@ -142,7 +154,12 @@ def gather(sources: Sources, config: PlanConfig) -> Read:
         dict(sources.rename), config.samples, config.pass_at, config.model, config.stage,
         config.filter,
     )  # fmt: skip
-    pool, findings = read_pool(sources.pools, reading)
+    if sources.frame is None:
+        pool, findings = read_pool(sources.pools, reading)
+    elif sources.pools:
+        raise ConfigError("a frame and --mastery belong to two plans")
+    else:
+        pool, findings = pool_from_frame(sources.frame, reading)
     if sources.references:
         pool, noticed = with_references(pool, sources.references)
         findings += noticed
@@ -169,6 +186,9 @@ def read(sources: Sources, config: PlanConfig, run: Run) -> Read:
 def open_run(sources: Sources, config: PlanConfig, out: Path) -> Run:
     """Open the run folder whose fingerprint covers rollouts, references and rules."""
     settings = {**config.settings, "rename": sources.rename}
+    if sources.frame is not None:
+        raw = sources.frame.serialize()
+        settings["frame"] = hashlib.sha256(raw).hexdigest()
     return Run(out, "plan", settings, sources.files, seed=config.seed, parts=FILES)
 
 
