@@ -76,6 +76,27 @@ def test_noise_is_not_validated() -> None:
     assert float(found.table["mean"][0]) > found.expected[0]
 
 
+def test_a_choice_among_many_is_seldom_validated_by_chance() -> None:
+    """An interval over what is left out in turn would pass two to three times as often."""
+    rng, passed, narrow = np.random.default_rng(1), 0, 0
+    for _ in range(40):
+        runs = [
+            Past(
+                str(n),
+                tuple("abcdefgh"),
+                rng.normal(size=8),
+                {f"p{k}": rng.normal(size=8) for k in range(20)},
+                frozenset(),
+            )
+            for n in range(6)
+        ]
+        found = judge(runs)
+        assert found is not None
+        passed += found.validated
+        narrow += found.expected[1] > 0
+    assert passed <= min(narrow, 4)
+
+
 def test_too_few_forecasts_decide_nothing() -> None:
     assert judge([]) is None
     one = judge([past("0", 0, 0.1)])

@@ -22,6 +22,7 @@ from imprint.forecast.statistics import Integers
 from imprint.formats.json_input import load_json, need
 from imprint.stats import spearman
 
+LEVEL, ORDERS = 0.05, 199  # of the p of a choice, and what it is counted on
 FEWEST_RUNS = 3  # outcomes that an interval over forecasts needs
 
 
@@ -61,13 +62,16 @@ class Record:
         held_out: one row per past forecast: the predictor that the others chose, and its ρ here.
         best: the first of the table; ``None`` where none was ever defined.
         expected: mean held-out ρ of the choice, with its interval; NaN where it cannot be told.
-        validated: the interval of the held-out ρ lies above 0.
+        p: chance of as high a held-out ρ where outcomes are dealt out among domains; NaN where the
+            interval holds 0 anyway.
+        validated: the interval of the held-out ρ lies above 0, and p is at most .05.
     """
 
     table: pl.DataFrame
     held_out: pl.DataFrame
     best: str | None
     expected: tuple[float, float, float]
+    p: float
     validated: bool
 
     @property
@@ -104,8 +108,10 @@ def judge(past: Sequence[Past]) -> Record | None:
     held = _held_out(past, names, R, outcomes)
     values = held["spearman"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     expected = mean_interval(_once(values, outcomes))
+    # what is left out in turn is not independent, so that the interval alone is too narrow
+    p = _chance(past, names, outcomes, expected[0]) if expected[1] > 0 else np.nan
     best = table["predictor"][0] if table["mean"].null_count() < len(table) else None
-    return Record(table, held, best, expected, bool(expected[1] > 0))
+    return Record(table, held, best, expected, p, bool(expected[1] > 0 and p <= LEVEL))
 
 
 SCHEMA = {
@@ -130,6 +136,30 @@ def _once(values: Floats, outcomes: Integers) -> Floats:
     known = np.isfinite(values)
     kept = np.unique(outcomes[known])
     return np.array([values[known & (outcomes == one)].mean() for one in kept])
+
+
+def _chance(past: Sequence[Past], names: list[str], outcomes: Integers, reached: float) -> float:
+    """Permutation p of the held-out mean: the whole choice again on outcomes dealt out anew."""
+    chances = np.random.default_rng(0)
+    blank = {one.name: np.full(len(one.domains), np.nan) for one in past}
+    X = [np.column_stack([one.scores.get(n, blank[one.name]) for n in names]) for one in past]
+    signed = [np.array([n in one.signed for n in names]) for one in past]
+    at_least = 1
+    for _ in range(ORDERS):
+        orders: dict[tuple[int, str], float] = {}
+        R = np.empty((len(past), len(names)))
+        for n, one in enumerate(past):
+            for domain in sorted(one.domains):  # the same order for the same outcome
+                orders.setdefault((int(outcomes[n]), domain), chances.random())
+            by_name = np.argsort(np.array(one.domains), kind="stable")
+            keys = [orders[int(outcomes[n]), one.domains[at]] for at in by_name]
+            change = np.empty(len(by_name))
+            change[by_name] = one.change[by_name][np.argsort(keys)]
+            R[n] = spearman(X[n], np.where(signed[n], change[:, None], np.abs(change)[:, None]))
+        held = _held_out(past, names, R, outcomes)["spearman"].fill_null(np.nan).to_numpy()
+        values = _once(held, outcomes)
+        at_least += bool(len(values) and values.mean() >= reached - 1e-12)
+    return at_least / (ORDERS + 1)
 
 
 def _row(name: str, r: Floats, outcomes: Integers) -> dict[str, Any]:

@@ -297,7 +297,9 @@ def _across(judged: Sequence[Judged], inputs: Inputs) -> dict[str, pl.DataFrame]
         return {}
     return {
         "across_sets": record.table.rename({"forecasts": "sets"}),
-        "across_held_out": record.held_out.rename({"forecast": "left_out"}),
+        "across_held_out": record.held_out.rename({"forecast": "left_out"}).with_columns(
+            p=pl.lit(None if np.isnan(record.p) else record.p, dtype=pl.Float64)
+        ),
     }
 
 

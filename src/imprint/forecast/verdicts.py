@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from imprint.forecast.choice import UNPROVEN, Choice, validated
+from imprint.forecast.choice import LEVEL, UNPROVEN, Choice, validated
 from imprint.forecast.evaluation import COVARIATE
 from imprint.forecast.history import Record, mean_interval
 from imprint.report import State, Verdict
@@ -185,8 +185,10 @@ def _across(tables: Tables) -> Verdict:
     )
     if np.isnan(low):
         return Verdict(text, "undetermined", f"{detail} Three sets are needed for an interval.")
-    state: State = "holds" if low > 0 else "does_not_hold" if high <= 0 else "undetermined"
-    return Verdict(text, state, detail)
+    p = held["p"][0]
+    sure = low > 0 and p is not None and p <= LEVEL
+    state: State = "holds" if sure else "does_not_hold" if high <= 0 else "undetermined"
+    return Verdict(text, state, f"{detail} p = {p:.3f}." if p is not None else detail)
 
 
 def _by_history(record: Record) -> Verdict:
@@ -201,6 +203,8 @@ def _by_history(record: Record) -> Verdict:
     detail = (
         f"Held out, the choice reached ρ = {mean:.2f}{_interval(low, high)} over {runs} forecasts."
     )
+    if not np.isnan(record.p):
+        detail += f" p = {record.p:.3f} with outcomes dealt out among domains."
     if state == "undetermined":
         detail += " More past forecasts with outcomes would decide it."
     return Verdict("A predictor chosen from past forecasts holds in a new one.", state, detail)
