@@ -73,6 +73,9 @@ def test_a_plan_writes_nothing(tmp_path: Path, capsys: Any) -> None:
         (["curvature", "--d", "1"], "--d 1 is less than 2"),
         (["curvature", "--seeds", "many"], "--seeds"),
         (["interference", "--interference", "nan"], "--interference"),
+        (["asymptotics", "--interference", "0"], "need interference above 0"),
+        (["curvature", "--sizes", "3,4"], "--sizes 3, 4 is more than one value"),
+        (["gpt2", "--n", "3,4"], "--n 3, 4 is more than one value"),
     ],
 )
 def test_mistakes_of_the_user(given: list[str], told: str, capsys: Any, tmp_path: Path) -> None:

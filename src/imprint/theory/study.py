@@ -113,6 +113,7 @@ def describe(study: Study, out: Path) -> str:
 def perform(study: Study, run: Run) -> TheoryResult:
     """Do the units of work that the ledger lacks, and draw conclusions from all of them."""
     config, experiment = study.config, study.experiment
+    lines = list(experiment.lines(config))  # first, since a mistake shows here
     units = experiment.units(config, run.out)
     frames = []
     # a second library thread gains nothing on such matrices where cores are shared
@@ -121,7 +122,7 @@ def perform(study: Study, run: Run) -> TheoryResult:
             frames.append(run.unit(unit.name, lambda unit=unit: _points([unit]))["points"])  # type: ignore[misc]
             bar.advance()
     points = pl.concat(frames) if frames else _points([])["points"]
-    curves = gather(points, experiment.lines(config))
+    curves = gather(points, lines)
     return assemble(study.name, experiment, config, curves, experiment.conclude(config, curves))
 
 

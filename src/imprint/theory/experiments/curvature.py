@@ -20,7 +20,7 @@ from imprint.theory.experiments.experiment import (
     Point,
     Unit,
 )
-from imprint.theory.experiments.sizes import seeds_of, shares_of
+from imprint.theory.experiments.sizes import seeds_of, single
 from imprint.theory.outcome import scale, sharpness, step_limit
 from imprint.theory.sampler import draw_moments, draw_tasks
 from imprint.theory.teacher_forcing import loss_weight
@@ -33,11 +33,11 @@ FACTOR = 10
 
 
 def _size(config: TheoryConfig) -> int:
-    return config.sizes[0] if config.sizes else 5 * config.d
+    return single("sizes", config.sizes, 5 * config.d)
 
 
 def _length(config: TheoryConfig) -> int:
-    return config.n[0] if config.n else shares_of(config.d, (50,))[0]
+    return single("n", config.n, 50 * config.d)
 
 
 def _units(config: TheoryConfig, _: Path) -> Sequence[Unit]:

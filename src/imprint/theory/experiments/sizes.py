@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from imprint.errors import ConfigError
 from imprint.theory.config import TheoryConfig
 from imprint.theory.setting import Setting
 
@@ -43,6 +44,17 @@ def seeds_of(config: TheoryConfig, *key: object) -> list[int]:
     name = zlib.crc32(repr(key).encode())
     state = np.random.SeedSequence([config.seed, name])
     return [int(value) for value in state.generate_state(config.seeds, np.uint32)]
+
+
+def single(flag: str, given: Sequence[int], default: int) -> int:
+    """Give the one value of a setting that other experiments take several of.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    if len(given) > 1:
+        raise ConfigError(f"--{flag} {listed(given)} is more than one value")
+    return given[0] if given else default
 
 
 def listed(values: Sequence[float]) -> str:

@@ -103,10 +103,11 @@ def lengths(config: TheoryConfig) -> tuple[int, ...]:
 def cases(config: TheoryConfig) -> list[Case]:
     """List every model that is trained: sweeps over B, n and k, the others at the middle."""
     prompts, n, steps = config.d, 2 * config.d, config.cot[0]
+    swept_steps = sorted({*config.cot} if len(config.cot) > 1 else {*COTS, steps})
     swept: list[tuple[str, float, int, int, int]] = [
         *(("B", size, size, n, steps) for size in sizes(config)),
         *((sweep, n, prompts, n, steps) for sweep in ("n", TIED) for n in lengths(config)),
-        *(("k", k, prompts, n, k) for k in sorted({*COTS, steps})),
+        *(("k", k, prompts, n, k) for k in swept_steps),
     ]
     return [
         Case(sweep, x, stage, data, batches, *rest)

@@ -19,6 +19,7 @@ from imprint.theory.experiments.experiment import (
 )
 from imprint.theory.experiments.regime import regime
 from imprint.theory.experiments.sizes import listed, seeds_of
+from imprint.theory.gpt2.stages import length
 from imprint.theory.setting import Setting
 from imprint.theory.sft import sft_weights
 from imprint.theory.test_error import test_error
@@ -39,6 +40,7 @@ def sizes(config: TheoryConfig) -> tuple[int, ...]:
 
 
 def _units(config: TheoryConfig, folder: Path) -> Sequence[Unit]:
+    length(config)  # a mistake is said before any work
     stages = _Lazily(config, folder)
     largest, first = max(sizes(config)), config.cot[0]
     return [
@@ -107,7 +109,7 @@ def _setting(config: TheoryConfig) -> Setting:
         weak_eig=config.weak_eig,
         target_rate=config.target_rate,
         interference=config.target_rate,
-    ).with_context(config.n[0] if config.n else 2 * config.d)
+    ).with_context(length(config))
 
 
 def _linear(config: TheoryConfig, prompts: int) -> Unit:
@@ -197,7 +199,7 @@ def _claims(config: TheoryConfig, curves: Curves) -> Iterator[Verdict]:
 
 
 def _protocol(config: TheoryConfig) -> list[str]:
-    n = config.n[0] if config.n else 2 * config.d
+    n = length(config)
     return [
         f"GPT-2 with {config.layers} layers, {config.heads} heads, width {config.width}; input "
         f"x₁, y₁, …, x_n, y_n, (w₀, 1), … with n = {n}, d = {config.d}; Adam at "

@@ -12,6 +12,7 @@ from imprint.errors import ConfigError, require
 from imprint.runs import dump_json
 from imprint.theory.config import TheoryConfig
 from imprint.theory.covariance import Covariance
+from imprint.theory.experiments.sizes import single
 from imprint.theory.gpt2.model import Predictor, Shape
 from imprint.theory.gpt2.prompts import examples, targets, tokens
 from imprint.theory.gpt2.training import forget, train
@@ -20,6 +21,15 @@ Stage = Literal["SFT", "OS"]
 PRETRAIN_COT = 8  # the length that section 8 of the paper names, against section 3
 EASIEST = 0.3  # share of coordinates and examples that the curriculum starts with
 GROWING = 0.5  # share of pretraining over which it grows to all
+
+
+def length(config: TheoryConfig) -> int:
+    """Give the number of examples in a prompt: the one asked for, or 2d.
+
+    Raises:
+        ConfigError: several were asked for.
+    """
+    return single("n", config.n, 2 * config.d)
 
 
 class Stages:
@@ -38,7 +48,7 @@ class Stages:
         torch = require("torch", "models")
         self.config, self.folder = config, folder / "checkpoints"
         self.device = _device(torch, config.device)
-        self.n = config.n[0] if config.n else 2 * config.d
+        self.n = length(config)
         weak = np.arange(config.d) < config.weak_directions
         self.before = Covariance(np.where(weak, config.weak_eig, 1.0))
         self.shift = Covariance(weak.astype(float))
