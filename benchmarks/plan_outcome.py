@@ -435,7 +435,8 @@ def told(found: dict[str, pl.DataFrame]) -> str:
         "|---|---|---|---|---|",
     ]
     levels = {row[0]: row[1:] for row in found["cells"].iter_rows()}
-    for row in found["arms"].iter_rows(named=True):
+    order = list(NAMES)
+    for row in sorted(found["arms"].to_dicts(), key=lambda one: order.index(one["arm"])):
         sd = "-" if row["sd_over_seeds"] is None else f"{100 * row['sd_over_seeds']:.1f}"
         graded = ", ".join(f"{100 * one:.0f}" for one in levels[row["arm"]])
         lines.append(
@@ -467,7 +468,7 @@ def as_page(found: dict[str, pl.DataFrame], sizes: Sizes) -> str:
     ]
     return PAGE.format(
         outcome=told(found),
-        words=in_words(found["pairs"]),
+        words="\n".join([in_words(found["pairs"]), beside_before(found["arms"])]),
         flags=" ".join(["", *flags]),
         **asdict(sizes),
     )
@@ -481,6 +482,14 @@ def in_words(pairs: pl.DataFrame) -> str:
         spread = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f} points"
         lines.append(f"- {one} beside {other}: **{row['verdict']}** ({spread}).")
     return "\n".join(lines)
+
+
+def beside_before(arms: pl.DataFrame) -> str:
+    """Say which trainings left the model better than it was, by the mean pass rate alone."""
+    before = arms.filter(arm="base")["rate"][0]
+    better = [NAMES[arm] for arm in arms.filter(pl.col("rate") > before)["arm"]]
+    told = "; ".join(better) if better else "none; all these trainings cost more than they taught"
+    return f"- Above the model before ({100 * before:.1f}): {told}."
 
 
 PAGE = """# Does the plan help? One small experiment
@@ -500,14 +509,15 @@ tasks of each kind and level `imprint evaluate --verify exact` took {samples} ro
 temperature 1, and `imprint plan --kind skill --size {subset}` chose, anew for every seed.
 
 - SFT (TRL's `SFTTrainer`): {sft_steps} steps of {sft_batch} at learning rate {sft_lr:g}; "equal
-  epochs" repeats every row of the whole pool as often as the subset's rows are repeated.
+  epochs", where shown, repeats every row of the pool as often as the subset's rows are repeated.
 - RL (TRL's `GRPOTrainer`): {rl_steps} steps of {rl_prompts} prompts with {rl_group} rollouts at
   learning rate {rl_lr:g}, starting from the model the plan was made on. The curriculum
   (`CurriculumGRPOTrainer`) chooses from the whole pool.
 - Tests: at most {tests} other tasks of each kind and level, the same for all. The pass rate is the
   exact probability of the right answer at temperature 1; greedy is the share that greedy decoding
   gets right.
-- Random controls are those the plan writes: equal size, equal mix of kinds. They are the null here.
+- Random controls are those the plan writes: equal size, mix of kinds and total length. They are the
+  null here. Longer tasks are harder in this world, so the SFT control is hard too.
 
 Differences are paired by task and seed. Intervals draw seeds ({seeds}) and clusters of tasks (a
 kind at a level) anew, 4,000 times; so few seeds make them a little too narrow, and they say nothing
