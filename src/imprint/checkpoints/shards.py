@@ -15,6 +15,7 @@ import numpy as np
 
 from imprint.checkpoints.blocks import bytes_of, finite_blocks
 from imprint.checkpoints.checkpoint import Checkpoint
+from imprint.checkpoints.direct import Stretch
 from imprint.checkpoints.dtypes import STORAGE, Array
 from imprint.checkpoints.header import TensorInfo
 from imprint.errors import CheckpointError
@@ -141,7 +142,7 @@ def _slots(folder: Path, shards: Iterable[Shard]) -> Iterator[Slot]:
         part = _part(folder / shard.name)
         with part.open("wb") as handle:
             _reserve(handle.fileno(), shard.size)
-            _put(handle.fileno(), memoryview(shard.header), 0)
+            handle.write(shard.header)
         for name, at in shard.places.items():
             yield Slot(name, part.absolute(), at)
 
@@ -168,25 +169,23 @@ def _write_tensor(like: Checkpoint, tensor: Tensors, remote: bool, slot: Slot) -
     """Write one tensor to its place and give its bytes; runs on any worker."""
     try:
         # never made here: what a run that failed has removed must not come back
-        file = os.open(slot.part, os.O_WRONLY)
-        try:
-            _fill(file, slot, like, tensor(slot.name))
+        with Stretch(slot.part, slot.at, like.stored[slot.name].bytes) as stretch:
+            _fill(stretch, slot, like, tensor(slot.name))
             if remote:  # another machine's fsync would not put these bytes on disk
-                os.fsync(file)
-        finally:
-            os.close(file)
+                stretch.sync()
     except OSError as failed:
         host = f" on {socket.gethostname()}" if remote else ""
         raise OSError(failed.errno, f"{failed.strerror or failed} ({slot}{host})") from failed
     return like.stored[slot.name].bytes
 
 
-def _fill(file: int, slot: Slot, like: Checkpoint, value: Value) -> None:
+def _fill(stretch: Stretch, slot: Slot, like: Checkpoint, value: Value) -> None:
     info = like.stored[slot.name]
     at, end, dtype = slot.at, slot.at + info.bytes, STORAGE[info.dtype]
     if value is None:
         for block in finite_blocks(like, slot.name):
-            at = _put(file, block, at)
+            stretch.put(block)
+            at += block.nbytes
     for piece in _pieces(value):
         if piece.dtype != dtype or at + piece.nbytes > end:
             raise CheckpointError(
@@ -194,7 +193,8 @@ def _fill(file: int, slot: Slot, like: Checkpoint, value: Value) -> None:
                 f"expected {info.elements} of {dtype}",
                 where=f"tensor {slot.name!r}",
             )
-        at = _put(file, bytes_of(piece), at)
+        stretch.put(bytes_of(piece))
+        at += piece.nbytes
     if at != end:
         raise CheckpointError(
             f"came {end - at} bytes short of {info.bytes}", where=f"tensor {slot.name!r}"
@@ -220,14 +220,6 @@ def _gathered(pieces: Iterable[Array]) -> Iterator[Array]:
             held = []
     if held:
         yield np.concatenate(held)
-
-
-def _put(file: int, data: memoryview, at: int) -> int:
-    """Write bytes to a place and give the place behind them."""
-    while data:
-        written = os.pwrite(file, data, at)
-        data, at = data[written:], at + written
-    return at
 
 
 def _reserve(file: int, size: int) -> None:
