@@ -1,0 +1,1 @@
+"""The chapters of the study: each reads the same material and gives a verdict."""
