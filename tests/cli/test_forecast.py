@@ -16,6 +16,8 @@ import pytest
 import imprint
 from imprint.cli import run
 from imprint.errors import DataError
+from imprint.forecast import selection
+from imprint.forecast.material import Text
 from models_support import tiny
 from tests_support import HOSTILE
 
@@ -216,6 +218,23 @@ def test_what_was_not_drawn_counts_all_the_same(made: dict[str, str], tmp_path: 
     assert leak.count == found.tables["forecast"]["texts"].sum()
 
 
+def test_another_text_is_another_run(
+    made: dict[str, str], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fingerprint(last: str) -> str:
+        texts = [Text(str(n), group, f"{n} {group}", last) for group in "ab" for n in range(TEXTS)]
+        monkeypatch.setattr(selection, "read_task", lambda _: (texts, []))
+        out = tmp_path / "run"
+        code, said, err = call(
+            made["model"], "--sft", made["sft"], "--domains", "my_task", "--families", "lexical",
+            *SPEED, "--out", str(out), "--json", capsys=capsys,
+        )  # fmt: skip
+        assert code == 0, err
+        return str(json.loads(said)["fingerprint"])
+
+    assert fingerprint("a") == fingerprint("a") != fingerprint("b")
+
+
 def test_hostile_names_are_shown_and_not_read(
     made: dict[str, str], tmp_path: Path, capsys: Any
 ) -> None:
@@ -240,7 +259,10 @@ def bad(made: dict[str, str], tmp_path: Path) -> dict[str, tuple[list[str], str]
     silent = write(tmp_path / "silent.jsonl", [{"prompt": "q", "completion": ""}])
     long = write(tmp_path / "long.jsonl", [{**row, "prompt": "a cat " * 20} for row in rows])
     other = write(tmp_path / "other.jsonl", [{"domain": "chess", "change": 1.0}])
-    one = write(tmp_path / "one.jsonl", rows[:TEXTS])
+    single = write(tmp_path / "single.jsonl", rows[:TEXTS])
+    (tmp_path / "again").mkdir()
+    again = write(tmp_path / "again" / "one.jsonl", [{"prompt": "q"}])
+    alone = write(tmp_path / "one.jsonl", [{"prompt": "q"}])
     model, sft, domains = made["model"], made["sft"], made["domains"]
     full = [model, "--sft", sft, "--domains", domains]
     return {
@@ -257,7 +279,7 @@ def bad(made: dict[str, str], tmp_path: Path) -> dict[str, tuple[list[str], str]
             "the domain 'law' has 0 texts to read",
         ),
         "one domain": (
-            [model, "--sft", sft, "--domains", one],
+            [model, "--sft", sft, "--domains", single],
             "1 domain, and a forecast compares",
         ),
         "layer beyond the model": (
@@ -282,6 +304,18 @@ def bad(made: dict[str, str], tmp_path: Path) -> dict[str, tuple[list[str], str]
             [*full, "--budget", "10", "--floor", "3"],
             "--floor 3 of 5 domains is 15 examples, and --budget is 10",
         ),
+        "a mapped column that is nowhere": (
+            [*full, "--map", "answer=anwser"],
+            "domains.jsonl: has no column 'anwser' (--map answer=anwser); did you mean 'answer'?",
+        ),
+        "two files of one name": (
+            [model, "--sft", sft, "--domains", alone, again],
+            "the domain would be called 'one', and so would that of",
+        ),
+        "a file named twice": (
+            [model, "--sft", sft, "--domains", domains, domains],
+            "domains.jsonl is named twice in --domains",
+        ),
         "a limit too small": ([*full, "--limit", "5"], "--limit 5 is less than the 10 texts"),
     }
 
@@ -291,7 +325,8 @@ CASES = [
     "layer beyond the model", "no SFT set", "no domains", "an unknown predictor",
     "outcomes of other domains", "history that is none", "the oracle without a model",
     "an SAE that is not there", "ablation without an SAE",
-    "floors above the budget", "a limit too small",
+    "floors above the budget", "a mapped column that is nowhere", "two files of one name",
+    "a file named twice", "a limit too small",
 ]  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from imprint.errors import DataError
+from imprint.errors import ConfigError, DataError
+from imprint.forecast.columns import Columns
 from imprint.forecast.material import Text
 from imprint.forecast.texts import drawn, read_domains, read_sft, without_repeats
 
@@ -62,7 +63,38 @@ def test_other_names_are_said_or_mapped(tmp_path: Path) -> None:
     (one,), findings = read_sft(path)
     assert one.answer == "a"
     assert {f.detail.split("'")[1] for f in findings} == {"question", "answer"}
-    assert read_sft(path, rename={"prompt": "stem"})[0][0].prompt == "x"
+    assert read_sft(path, columns=Columns({"prompt": "stem"}))[0][0].prompt == "x"
+
+
+def test_a_mapped_name_must_be_in_some_file(tmp_path: Path) -> None:
+    one = jsonl(tmp_path / "one.jsonl", {"prompt": "q", "gold": "a", "key": "k7"})
+    other = jsonl(tmp_path / "other.jsonl", {"prompt": "p", "answer": "b"})
+    columns = Columns({"answer": "gold", "id": "key"})
+    found = [read_domains(path, columns=columns)[0][0] for path in (other, one)]
+    assert [(text.answer, text.name) for text in found] == [("b", "0"), ("a", "k7")]
+    columns.refuse_unmet()
+    columns = Columns({"answer": "golf"})
+    read_domains(one, columns=columns)
+    with pytest.raises(DataError, match=r"one.jsonl: has no column 'golf'.*mean 'gold'"):
+        columns.refuse_unmet()
+    with pytest.raises(DataError, match=r"has no column 'golf'.*mean 'gold'"):
+        read_sft(one, columns=Columns({"completion": "golf"}))
+    with pytest.raises(ConfigError, match=r"--map anser=x: did you mean 'answer'"):
+        Columns({"anser": "x"}).refuse_unmet()
+    columns = Columns({"completion": "gold"})
+    read_domains(one, columns=columns)
+    with pytest.raises(ConfigError, match="no file is read for 'completion'"):
+        columns.refuse_unmet()
+
+
+def test_two_files_of_one_name_are_no_domain(tmp_path: Path) -> None:
+    path, there = tmp_path / "a" / "law.jsonl", tmp_path / "b" / "law.jsonl"
+    path.parent.mkdir()
+    jsonl(path, {"prompt": "q", "domain": "tax"}, {"prompt": "q"})
+    with pytest.raises(DataError, match=r"line 2: the domain would be called 'law', and so would"):
+        read_domains(path, alike=there)
+    jsonl(path, {"prompt": "q", "domain": "tax"})
+    assert read_domains(path, alike=there)[0][0].group == "tax"
 
 
 def test_components_of_a_mixture(tmp_path: Path) -> None:

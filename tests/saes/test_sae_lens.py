@@ -74,6 +74,15 @@ def test_batch_topk_is_read_as_the_jumprelu_that_it_is_stored_as(
     assert sae.promise.l0 == 5
 
 
+def test_k_may_be_said_where_the_settings_do_not(tmp_path: Path) -> None:
+    held = parts()
+    folder = sae_lens(tmp_path, held, architecture="topk")
+    with pytest.raises(CheckpointError, match="say how many latents fire: --sae-k K"):
+        open_sae(folder)
+    assert ((open_sae(folder, k=3).encode(held["x"]) != 0).sum(1) <= 3).all()
+    assert open_sae(folder, k=3).activation == "topk"
+
+
 def test_before_version_6(tmp_path: Path) -> None:
     held = parts()
     cfg = {

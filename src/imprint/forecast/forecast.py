@@ -107,6 +107,7 @@ def open_run(inputs: Inputs, out: Path) -> Run:
         "sae": sources.sae,
         "sft": list(inputs.sets),
         "domains": inputs.domains,
+        "texts": inputs.digest,
         "tuned": sources.tuned,
         "prompts": inputs.prompter.columns,
         "rename": sources.rename,

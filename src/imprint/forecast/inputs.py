@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from imprint.checkpoints import Checkpoint, open_checkpoint, weight_files
 from imprint.errors import CheckpointError, ConfigError, DataError, nearest
 from imprint.findings import Finding
+from imprint.forecast.columns import Columns
 from imprint.forecast.config import ForecastConfig
 from imprint.forecast.history import Past, read_history
 from imprint.forecast.labels import read_labels
@@ -82,6 +85,12 @@ class Inputs:
         return list(dict.fromkeys(text.group for text in self.texts))
 
     @property
+    def digest(self) -> str:
+        """The sha256 of the domain texts, for those that stand in no file: tasks of lm-eval."""
+        held = [(text.group, text.prompt, text.answer) for text in self.texts]
+        return sha256(json.dumps([held, self.items]).encode()).hexdigest()
+
+    @property
     def top(self) -> int:
         """How many domains count as those which change most."""
         return min(len(self.domains), self.config.top or max(1, round(len(self.domains) / 4)))
@@ -123,9 +132,10 @@ def gather(model: str | Path, sources: Sources, config: ForecastConfig) -> Input
     context = _context(base)
     sae = _sae(sources, config, base)
     tokenizer = tokenizer_of(str(base.reference), trust_remote_code=config.trust_remote_code)
-    findings: list[Finding] = []
-    sets, whole, sft_tokens = read_sets(sources, config, tokenizer, findings)
-    texts, lengths, items = read_texts(sources, config, tokenizer, context, findings)
+    columns, findings = Columns(dict(sources.rename)), list[Finding]()
+    sets, whole, sft_tokens = read_sets(sources, config, tokenizer, columns, findings)
+    texts, lengths, items = read_texts(sources, config, tokenizer, context, columns, findings)
+    columns.refuse_unmet()
     _refuse_floor(config, len(items))
     note_leaks(whole, texts, findings)
     return Inputs(
@@ -174,6 +184,8 @@ def _refuse_unfit(sources: Sources, config: ForecastConfig) -> None:
         raise ConfigError(f"--limit {config.limit} is less than the {FEWEST} texts a domain needs")
     for twice in {path for path in sources.sft if sources.sft.count(path) > 1}:
         raise ConfigError(f"the SFT set {twice} is named twice")
+    for name in {name for name in sources.domains if sources.domains.count(name) > 1}:
+        raise ConfigError(f"{name} is named twice in --domains")
 
 
 def _refuse_floor(config: ForecastConfig, domains: int) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imprint.errors import ConfigError, DataError, nearest
+from imprint.errors import DataError
 from imprint.findings import Finding
+from imprint.forecast.columns import Columns
 from imprint.forecast.config import ForecastConfig
 from imprint.forecast.material import Text
 from imprint.forecast.sources import Sources
@@ -21,7 +22,11 @@ Sets = dict[str, tuple[Text, ...]]
 
 
 def read_sets(
-    sources: Sources, config: ForecastConfig, tokenizer: Any, findings: list[Finding]
+    sources: Sources,
+    config: ForecastConfig,
+    tokenizer: Any,
+    columns: Columns,
+    findings: list[Finding],
 ) -> tuple[Sets, Sets, dict[str, int]]:
     """Read the SFT sets, and draw from each what the model will read.
 
@@ -29,6 +34,7 @@ def read_sets(
         sources: their files; without any, the rewarded samples of the rollouts.
         config: how many, and by what column sets are told apart.
         tokenizer: counts tokens.
+        columns: how columns of the files are found.
         findings: what was noticed is added here.
 
     Returns:
@@ -37,7 +43,6 @@ def read_sets(
     Raises:
         DataError: a file cannot be used, or a set has too few examples.
     """
-    rename = _of("prompt completion messages id", sources)
     found: Sets = {}
     whole: Sets = {}
     tokens: dict[str, int] = {}
@@ -45,7 +50,7 @@ def read_sets(
     paths = sources.sft or tuple(filter(None, [sources.rollouts]))
     for path, name in zip(paths, _names(paths), strict=True):
         rewarded = path == sources.rollouts
-        texts, said = read_sft(path, rename=rename, group_by=config.group_by, rewarded=rewarded)
+        texts, said = read_sft(path, columns=columns, group_by=config.group_by, rewarded=rewarded)
         texts, again = without_repeats(texts, f"examples of {path.name}")
         findings += [*said, *again]
         lengths = _lengths(tokenizer, [f"{t.prompt}\n{t.answer}" for t in texts])
@@ -90,6 +95,7 @@ def read_texts(
     config: ForecastConfig,
     tokenizer: Any,
     context: int,
+    columns: Columns,
     findings: list[Finding],
 ) -> tuple[list[Text], list[int], dict[str, int]]:
     """Read the texts of all domains, and draw from each what the model will read.
@@ -99,6 +105,7 @@ def read_texts(
         config: how many tokens and texts.
         tokenizer: counts tokens.
         context: tokens that the model reads at once; longer texts are left out.
+        columns: how columns of the files are found.
         findings: what was noticed is added here.
 
     Returns:
@@ -108,12 +115,7 @@ def read_texts(
     Raises:
         DataError: a file cannot be used, or a domain has too few texts.
     """
-    rename = _of("prompt answer domain id", sources)
-    texts: list[Text] = []
-    for name in sources.domains:
-        read, said = read_task(name) if is_task(name) else read_domains(Path(name), rename=rename)
-        texts += read
-        findings += said
+    texts = _read(sources.domains, columns, findings)
     groups = list(dict.fromkeys(text.group for text in texts))
     texts = sorted(texts, key=lambda text: groups.index(text.group))
     texts, again = without_repeats(texts, "domain texts")
@@ -131,6 +133,21 @@ def read_texts(
             remedy="name the domain of each row in a column `domain`, or give several files.",
         )
     return taken, [lengths[at] for at in kept], items
+
+
+def _read(names: Sequence[str], columns: Columns, findings: list[Finding]) -> list[Text]:
+    texts: list[Text] = []
+    called: dict[str, Path] = {}
+    for name in names:
+        path = Path(name)
+        if is_task(name):
+            read, said = read_task(name)
+        else:
+            read, said = read_domains(path, columns=columns, alike=called.get(path.stem))
+            called[path.stem] = path
+        texts += read
+        findings += said
+    return texts
 
 
 def _fitting(
@@ -177,14 +194,6 @@ def note_leaks(sets: Sets, texts: Sequence[Text], findings: list[Finding]) -> No
                 f"{shared[0].place or shared[0].name}: those domains are trained on"
             )
             findings.append(Finding("leak", detail, count=len(shared)))
-
-
-def _of(names: str, sources: Sources) -> dict[str, str]:
-    known = ["prompt", "completion", "messages", "id", "answer", "domain"]
-    for ours, _ in sources.rename:
-        if ours not in known:
-            raise ConfigError(f"--map {ours}=…: {nearest(ours, known)}")
-    return {ours: theirs for ours, theirs in sources.rename if ours in names.split()}
 
 
 def _lengths(tokenizer: Any, texts: Sequence[str]) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import polars as pl
 
 from imprint.errors import DataError, nearest
 from imprint.findings import Finding
+from imprint.forecast.columns import Columns
 from imprint.forecast.material import Text
 from imprint.tables import load_frame, row_place
 
@@ -19,41 +19,14 @@ PROMPTS = ("prompt", "question", "instruction")
 COMPLETIONS = ("completion", "response", "answer", "output")
 ANSWERS = ("answer", "completion", "response", "target")
 TURNS = ("messages", "conversations")
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which columns of a file are read; the first name of each that is there.
-
-    Attributes:
-        rename: our name → the name in the file.
-        used: what was read under another name than ours, for findings.
-    """
-
-    rename: Mapping[str, str]
-    used: dict[str, str]
-
-    def find(self, frame: pl.DataFrame, ours: str, known: Sequence[str]) -> str | None:
-        """Find a column by the user's mapping, by our name, or by a usual name."""
-        if ours in self.rename:
-            return self.rename[ours] if self.rename[ours] in frame.columns else None
-        found = next((name for name in known if name in frame.columns), None)
-        if found is not None and found != ours:
-            self.used[found] = ours
-        return found
-
-    def findings(self, path: Path) -> list[Finding]:
-        """Say what was read under another name."""
-        return [
-            Finding("alias", f"column {theirs!r} of {path} is read as {ours!r}", "info")
-            for theirs, ours in self.used.items()
-        ]
+DOMAINS = ("domain", "category", "subject")
+NAMES = ("id",)
 
 
 def read_sft(
     path: Path,
     *,
-    rename: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
     group_by: str | None = None,
     rewarded: bool = False,
 ) -> tuple[list[Text], list[Finding]]:
@@ -64,7 +37,7 @@ def read_sft(
 
     Args:
         path: ``.jsonl``, ``.parquet`` or ``.csv``.
-        rename: our column name → the name in the file.
+        columns: how they are found.
         group_by: column whose value tells the component of the mixture; else the file's name does.
         rewarded: rows have a ``reward``; only those above its mean are taken.
 
@@ -80,16 +53,17 @@ def read_sft(
             where=str(path),
             remedy="name another column: --group-by NAME.",
         )
-    columns = Columns(rename or {}, {})
-    turns = columns.find(frame, "messages", TURNS)
-    prompt, answer = (
-        columns.find(frame, ours, known)
-        for ours, known in (("prompt", PROMPTS), ("completion", COMPLETIONS))
-    )
+    columns = columns or Columns()
+    turns = columns.find(frame, path, "messages", TURNS)
+    prompt = columns.find(frame, path, "prompt", PROMPTS)
+    answer = columns.find(frame, path, "completion", COMPLETIONS)
+    name = columns.find(frame, path, "id", NAMES)
     if turns is None and prompt is None:
-        raise _lacks(frame, path, "neither 'messages' nor 'prompt' and 'completion'", "prompt")
+        problem = "neither 'messages' nor 'prompt' and 'completion'"
+        raise columns.lacking(frame, path, problem, "prompt")
     if turns is None and answer is None:
-        raise _lacks(frame, path, "prompts but no answers, which SFT learns", "completion")
+        problem = "prompts but no answers, which SFT learns"
+        raise columns.lacking(frame, path, problem, "completion")
     least = _mean_reward(frame, path) if rewarded else None
     found, cut = [], 0
     for number, row in enumerate(frame.iter_rows(named=True)):
@@ -112,29 +86,36 @@ def read_sft(
                 remedy="leave the row out, or name the column: --map completion=THEIR_NAME.",
             )
         group = path.stem if group_by is None else str(row[group_by])
-        found.append(Text(_name(row, number), group, asked, told, place))
+        found.append(Text(_name(row, name, number), group, asked, told, place))
         cut += _turns_beyond(row, read)
     return found, [*columns.findings(path), *_cut(cut, len(found), path)]
 
 
 def read_domains(
-    path: Path, *, rename: Mapping[str, str] | None = None
+    path: Path, *, columns: Columns | None = None, alike: Path | None = None
 ) -> tuple[list[Text], list[Finding]]:
     """Read texts of domains.
 
     A row has ``prompt``, optionally ``answer`` and ``domain``; without ``domain`` the file is one
     domain and its name that of the file.
 
+    Args:
+        path: ``.jsonl``, ``.parquet`` or ``.csv``.
+        columns: how they are found.
+        alike: another file of the same name, whose domain cannot be called by it too.
+
     Raises:
-        DataError: the file cannot be read, or a row has no prompt; the message names file and line.
+        DataError: the file cannot be read, a row has no prompt, or its domain no name of its own;
+            the message names file and line.
     """
     frame = load_frame(path)
-    columns = Columns(rename or {}, {})
-    prompt = columns.find(frame, "prompt", (*PROMPTS, "text"))
-    domain = columns.find(frame, "domain", ("domain", "category", "subject"))
-    answer = columns.find(frame, "answer", ANSWERS)
+    columns = columns or Columns()
+    prompt = columns.find(frame, path, "prompt", (*PROMPTS, "text"))
+    domain = columns.find(frame, path, "domain", DOMAINS)
+    answer = columns.find(frame, path, "answer", ANSWERS)
+    name = columns.find(frame, path, "id", NAMES)
     if prompt is None:
-        raise _lacks(frame, path, "no 'prompt'", "prompt")
+        raise columns.lacking(frame, path, "no 'prompt'", "prompt")
     found, cut = [], 0
     for number, row in enumerate(frame.iter_rows(named=True)):
         place = row_place(path, number)
@@ -142,8 +123,15 @@ def read_domains(
         if not asked.strip():
             raise DataError("the row has no prompt", where=place)
         told = _content(row[answer], "assistant", place) if answer else ""
-        name = path.stem if domain is None or row[domain] is None else str(row[domain])
-        found.append(Text(_name(row, number), name, asked, told or None, place))
+        group = None if domain is None or row[domain] is None else str(row[domain])
+        if group is None and alike is not None:
+            raise DataError(
+                f"the domain would be called {path.stem!r}, and so would that of {alike}",
+                where=place,
+                remedy="rename one of the files, or name the domain of each row in a column "
+                "`domain`.",
+            )
+        found.append(Text(_name(row, name, number), group or path.stem, asked, told or None, place))
         cut += _turns_beyond(row, {prompt: 1, answer: 1})
     return found, [*columns.findings(path), *_cut(cut, len(found), path)]
 
@@ -221,16 +209,8 @@ def _mean_reward(frame: pl.DataFrame, path: Path) -> float:
     return float(frame["reward"].cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]
 
 
-def _lacks(frame: pl.DataFrame, path: Path, problem: str, ours: str) -> DataError:
-    return DataError(
-        f"has {problem}; its columns: {', '.join(frame.columns[:12])}",
-        where=str(path),
-        remedy=f"name the column: --map {ours}=THEIR_NAME.",
-    )
-
-
-def _name(row: Mapping[str, Any], number: int) -> str:
-    return str(row["id"]) if row.get("id") is not None else str(number)
+def _name(row: Mapping[str, Any], column: str | None, number: int) -> str:
+    return str(number) if column is None or row[column] is None else str(row[column])
 
 
 def _content(value: Any, role: str, place: str) -> str:

@@ -68,7 +68,7 @@ def read(folder: Folder) -> Sae:
         b_enc=_bias(tensors, latents, architecture),
         w_dec=tensors.take("W_dec", latents, width),
         b_dec=tensors.take("b_dec", width),
-        function=_function(cfg, tensors, architecture, latents, old),
+        function=_function(cfg, tensors, architecture, latents, old, folder.k),
         hook=_hook(cfg, about),
         subtract_b_dec=bool(cfg.flag("apply_b_dec_to_input", True if old else None)),
         norm=norm,
@@ -129,14 +129,21 @@ def _old_activation(cfg: Settings) -> str | None:
 
 
 def _function(
-    cfg: Settings, tensors: Tensors, architecture: str, latents: int, old: bool
+    cfg: Settings,
+    tensors: Tensors,
+    architecture: str,
+    latents: int,
+    old: bool,
+    asked: int | None,
 ) -> Activation:
     if architecture in ("topk", "abstopk"):
         inside = cfg.part("activation_fn_kwargs")
-        k = cfg.count("k") if "k" in cfg else inside.count("k") if old else None
+        told = cfg.count("k") if "k" in cfg else inside.count("k") if old else None
+        k = asked if told is None else told
         if k is None:
             # the library itself would silently take 100
-            raise cfg.needed("k", "is missing, and a top-k SAE is nothing without it")
+            problem = "is missing, and a top-k SAE is nothing without it"
+            raise cfg.wrong("k", problem, "say how many latents fire: --sae-k K.")
         if not 0 < k <= latents:
             raise cfg.wrong("k", f"is {k}, of {latents} latents")
         return TopK(k, signed=architecture == "abstopk")
