@@ -118,8 +118,8 @@ def ours(setting: Any, sae: Any, *, icl: bool) -> Found:
     from imprint.forecast.chosen import choose
     from imprint.forecast.contexts import bare
     from imprint.forecast.features import Reader
+    from imprint.forecast.icl import icl as contrast
     from imprint.forecast.scores import domain_means, score
-    from imprint.forecast.shift import icl as contrast
     from imprint.saes.ablation import place_of
 
     reader = Reader(setting.model, place_of(setting.model, sae.hook), setting.batcher)
@@ -137,7 +137,7 @@ def plain(setting: Any, sae: Any, *, icl: bool) -> Found:
     """Forecast with whole passes and dense matrices of features."""
     import torch
 
-    from imprint.forecast.contexts import behind, room_before
+    from imprint.forecast.demonstrations import behind, room_before
     from imprint.forecast.rendering import render
     from imprint.forecast.scores import _fitting
 

@@ -316,6 +316,14 @@ def bad(made: dict[str, str], tmp_path: Path) -> dict[str, tuple[list[str], str]
             [model, "--sft", sft, "--domains", domains, domains],
             "domains.jsonl is named twice in --domains",
         ),
+        "more demonstrations than examples": (
+            [*full, "--demonstrations", "24"],
+            "--demonstrations 24, but 24 examples of the SFT set 'sft' are read",
+        ),
+        "unrelated texts without a use": (
+            [*full, "--shift", "grad", "--unrelated", sft],
+            "--unrelated is for the null of --shift icl",
+        ),
         "a limit too small": ([*full, "--limit", "5"], "--limit 5 is less than the 10 texts"),
     }
 
@@ -326,7 +334,8 @@ CASES = [
     "outcomes of other domains", "history that is none", "the oracle without a model",
     "an SAE that is not there", "ablation without an SAE",
     "floors above the budget", "a mapped column that is nowhere", "two files of one name",
-    "a file named twice", "a limit too small",
+    "a file named twice", "more demonstrations than examples", "unrelated texts without a use",
+    "a limit too small",
 ]  # fmt: skip
 
 

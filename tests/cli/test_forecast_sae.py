@@ -118,6 +118,36 @@ def test_what_the_sae_does_not_tell_is_said(made: dict[str, Any], tmp_path: Path
     assert found["layer"].endswith("resid_post of layer 1 is taken.")
 
 
+def test_what_never_stands_before_a_query_is_said(
+    made: dict[str, Any], tmp_path: Path, capsys: Any
+) -> None:
+    long = {"domain": "law", "prompt": "an", "answer": "a law " * 26}
+    rows = [json.loads(line) for line in Path(made["domains"]).read_text().splitlines()]
+    few = [{**row, "answer": None} for row in rows if row["domain"] == "cats"]
+    rest = [row for row in rows if row["domain"] != "cats"]
+    words = tmp_path / "words.txt"
+    words.write_text("one two\n\nthree four\n")
+    out = tmp_path / "run"
+    code = run(
+        [
+            "forecast", made["model"], "--sft", made["sft"], "--unrelated", str(words), *SPEED,
+            "--domains", write(tmp_path / "d.jsonl", [*rest, *few, long, long]),
+            "--sae", str(exact_sae(tmp_path / "sae", noise=48)), "--families", "sts",
+            "--latents", "6", "--json", "--out", str(out),
+        ]
+    )  # fmt: skip
+    said, err = capsys.readouterr()
+    assert code == 0, err
+    found = json.loads(said)
+    noticed = {one["check"]: one["detail"] for one in found["findings"]}
+    assert noticed["long_span"].startswith("domains: 1 texts with their answers are too long")
+    assert "in 1 of them fewer than 5 answered texts stand" in noticed["few_shots"]
+    assert "('cats': 0)" in noticed["few_shots"]
+    null = found["shifted"]["overlap"][0]["null"]
+    assert null == "unrelated texts in place of demonstrations"
+    assert null in (out / "report.html").read_text()
+
+
 SHIFTS = ("icl_content", "answer", "grad", "sft", "rollout", "icl_unaligned")
 
 

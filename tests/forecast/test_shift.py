@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 
 from imprint.errors import DataError
-from imprint.forecast import shift
+from imprint.forecast import answers, icl, shift
 from imprint.forecast.chosen import choose
 from imprint.forecast.content import icl_content
-from imprint.forecast.contexts import ALL, demonstrations, halves
+from imprint.forecast.contexts import ALL
+from imprint.forecast.demonstrations import Demonstrations
 from imprint.forecast.features import Reader
 from imprint.forecast.gradients import answer_gradients
+from imprint.forecast.halves import _half
 from imprint.forecast.material import Material, Text
-from imprint.forecast.rendering import render, scrambled
+from imprint.forecast.rendering import Rendered, render, scrambled
 from imprint.forecast.rollouts import Rollout, contrasted, read_rollouts
 from imprint.forecast.setting import Setting
+from imprint.forecast.spans import Counts
 from imprint.forecast.statistics import overlap, paired_rows, unaligned_rows
 from imprint.forecast.unaligned import icl_unaligned
 from imprint.models import Loaded, load
@@ -64,7 +67,7 @@ def assert_paired(found, expected) -> None:
 
 
 def test_icl_is_the_change_of_the_query_by_demonstrations(setting: Setting) -> None:
-    (meter,) = shift.icl(setting, reader(setting.model), [SAE], bos=True)
+    (meter,) = icl.icl(setting, reader(setting.model), [SAE], bos=True)
     means = []
     for draw in range(2):
         (shot,) = setting.drawn(draw)
@@ -83,7 +86,7 @@ def test_icl_is_the_change_of_the_query_by_demonstrations(setting: Setting) -> N
 
 
 def test_a_null_shows_as_many_tokens_and_another_deals_answers_anew(setting: Setting) -> None:
-    (meter,) = shift.icl(setting, reader(setting.model), [SAE], bos=True)
+    (meter,) = icl.icl(setting, reader(setting.model), [SAE], bos=True)
     assert meter.nulls == ["scrambled", "shuffled"]
     assert meter.draws("scrambled") == meter.draws("shuffled") == [0, 1]
     for kind in meter.nulls:
@@ -94,7 +97,7 @@ def test_a_null_shows_as_many_tokens_and_another_deals_answers_anew(setting: Set
 
 def test_words_of_an_unrelated_corpus_may_stand_in(setting: Setting) -> None:
     words = [Text("u", "", "zzz zzz zzz zzz")]
-    (meter,) = shift.icl(setting, reader(setting.model), [SAE], bos=True, unrelated=words)
+    (meter,) = icl.icl(setting, reader(setting.model), [SAE], bos=True, unrelated=words)
     (shot,) = setting.drawn(0)
     text = next(t for t in setting.material.sft if t is not shot)
     row = rendered(setting, text, shot)
@@ -103,11 +106,12 @@ def test_words_of_an_unrelated_corpus_may_stand_in(setting: Setting) -> None:
     filled = iter([z, z, z, blank] * 9)
     # the start of text, and what this tokenizer makes of a line's end, are special and stay
     expected = [one if one in (0, 2) else next(filled) for one in head]
-    contexts = shift._contexts(setting, [text], [row], True, words)
-    (found,) = contexts["scrambled", 0]
+    contexts = icl._contexts(setting, [text], [row], True, words, Counts())
+    (found,) = contexts["unrelated", 0]
     assert found is not None
     assert list(found.ids) == [*expected, *row.ids[row.query.start :]]
-    assert meter.paired(("scrambled", 0)).n == 11
+    assert meter.nulls[0] == "unrelated"
+    assert meter.paired(("unrelated", 0)).n == 11
 
 
 def test_content_is_demonstrations_less_the_same_tokens_shuffled(setting: Setting) -> None:
@@ -130,17 +134,17 @@ def test_content_is_demonstrations_less_the_same_tokens_shuffled(setting: Settin
 
 def test_several_dictionaries_are_read_in_the_same_passes(setting: Setting) -> None:
     wider = replace(dictionary(), w_enc=2 * SAE.w_enc)
-    both = shift.icl(setting, reader(setting.model), [SAE, wider], bos=True)
+    both = icl.icl(setting, reader(setting.model), [SAE, wider], bos=True)
     for sae, found in zip((SAE, wider), both, strict=True):
-        (alone,) = shift.icl(setting, reader(setting.model), [sae], bos=True)
+        (alone,) = icl.icl(setting, reader(setting.model), [sae], bos=True)
         assert_paired(found.paired(("shift", ALL)), alone.paired(("shift", ALL)))
 
 
 def test_batches_and_shared_beginnings_change_nothing(setting: Setting, monkeypatch) -> None:
-    (meter,) = shift.icl(setting, reader(setting.model), [SAE], bos=True)
+    (meter,) = icl.icl(setting, reader(setting.model), [SAE], bos=True)
     monkeypatch.setattr("imprint.forecast.features.share", lambda *_: None)
     small = Reader(setting.model, site(setting.model, layer=1), Batcher(1))
-    (other,) = shift.icl(setting, small, [SAE], bos=True)
+    (other,) = icl.icl(setting, small, [SAE], bos=True)
     assert_paired(other.paired(("shift", 0)), meter.paired(("shift", 0)))
 
 
@@ -153,7 +157,7 @@ def test_the_oracle_is_tuned_less_base_with_signs_drawn_as_null(
     rows = [rendered(setting, text) for text in setting.material.sft]
     d = np.stack([latents_of(SAE, tuned, r) - latents_of(SAE, setting.model, r) for r in rows])
     assert_paired(meter.paired(("shift", ALL)), paired_rows(d))
-    half = halves(setting, 0, 12)
+    half = _half(setting, 0, 12)
     assert half.sum() == 6
     assert_paired(meter.paired(("shift", 0)), paired_rows(d[half]))
     null = meter.paired(("flipped", ALL))
@@ -168,7 +172,7 @@ def test_a_model_against_itself_shifts_nothing(setting: Setting) -> None:
 
 
 def test_answers_are_contrasted_with_the_models_own(setting: Setting) -> None:
-    (meter,) = shift.answer(setting, reader(setting.model), [SAE], bos=True)
+    (meter,) = answers.answer(setting, reader(setting.model), [SAE], bos=True)
     sample = setting.sample
     rows = [rendered(setting, t) for t in sample]
     room = (setting.engine.context - max(len(r.ids) for r in rows)) // 2
@@ -189,7 +193,7 @@ def test_rollouts_contrast_the_best_with_the_worst_sample(setting: Setting) -> N
     samples += [Rollout("same", "a", 1.0), Rollout("same", "b", 1.0)]
     pairs = contrasted(samples)
     assert [(a.answer, b.answer) for a, b in pairs] == [("d", "e"), ("h", "g")]
-    (meter,) = shift.rollout(setting, reader(setting.model), [SAE], samples, bos=True)
+    (meter,) = answers.rollout(setting, reader(setting.model), [SAE], samples, bos=True)
     d = []
     for low, high in pairs:
         rows = [rendered(setting, t, answer=t.answer) for t in (low, high)]
@@ -205,7 +209,7 @@ def test_what_cannot_be_contrasted_is_counted(setting: Setting) -> None:
     samples += [Rollout("dd", w, r, "r:2") for w, r in (("g", 2.0), ("h", 1.0))]
     samples += [Rollout("ee", w, r, "r:3") for w, r in (("g" * 60, 2.0), ("h", 1.0))]
     base = reader(setting.model)
-    shift.rollout(setting, base, [SAE], samples, bos=True)
+    answers.rollout(setting, base, [SAE], samples, bos=True)
     assert (base.counts.beyond, base.counts.where) == (1, {"beyond": "r:3"})
 
 
@@ -214,10 +218,12 @@ def test_queries_that_never_fit_behind_demonstrations_are_counted(setting: Setti
     long = Text("long", "", "a" * room, "b", "f:long")
     material = replace(setting.material, sft=(*setting.material.sft, long))
     base = reader(setting.model)
-    shift.icl(replace(setting, material=material), base, [SAE], bos=True)
-    assert (base.counts.crowded, base.counts.where) == (1, {"crowded": "f:long"})
-    (_, said) = base.counts.findings("SFT")
+    icl.icl(replace(setting, material=material), base, [SAE], bos=True)
+    assert (base.counts.crowded, base.counts.where["crowded"]) == (1, "f:long")
+    (_, said, again) = base.counts.findings("SFT")
     assert said.check == "crowded_span"
+    # nor does it ever stand before another one
+    assert (again.check, again.count) == ("long_span", 1)
 
 
 def test_rollouts_are_read_strictly(tmp_path: Path) -> None:
@@ -297,14 +303,17 @@ def test_the_published_way_takes_rows_as_they_come(setting: Setting) -> None:
 
 def test_demonstrations_that_are_too_long_are_passed_over(loaded: Loaded) -> None:
     sft = (Text("1", "", "a" * 40, "b"), Text("2", "", "cc", "d"), Text("3", "", "ee", "f"))
-    setting = Setting(Material(sft, ()), loaded, demonstrations=2)
-    assert {one.name for one in demonstrations(setting, 0, 20)} == {"2", "3"}
-    with pytest.raises(DataError, match="0 of 3 SFT examples are short enough"):
-        demonstrations(setting, 0, 3)
+    setting, counts = Setting(Material(sft, ()), loaded, demonstrations=2), Counts()
+    rows = [Rendered(tuple(range(setting.engine.context - 20)), range(1))]
+    found = Demonstrations(setting, rows, counts)
+    assert {one.name for one in found.drawn(0)} == {"2", "3"}
+    assert counts.long == 1
+    with pytest.raises(DataError, match="2 of 3 SFT examples are short enough"):
+        Demonstrations(replace(setting, demonstrations=3), rows, counts)
 
 
 def test_stability_overlap_and_controls(setting: Setting) -> None:
-    (meter,) = shift.icl(setting, reader(setting.model), [SAE], bos=True)
+    (meter,) = icl.icl(setting, reader(setting.model), [SAE], bos=True)
     chosen = choose(setting, meter, 10)
     table, nulls = chosen.table(), chosen.overlaps()
     assert table["latent"].to_list() == chosen.latents.tolist()
@@ -327,7 +336,7 @@ def test_the_residual_is_what_a_dictionary_does_not_express(setting: Setting) ->
     from imprint.saes import raw
 
     whole, poor = raw(16), SAE
-    one, other = shift.icl(setting, reader(setting.model), [whole, poor], bos=True)
+    one, other = icl.icl(setting, reader(setting.model), [whole, poor], bos=True)
     assert one.residual == pytest.approx(0, abs=1e-9)
     assert other.residual is not None
     assert other.residual > 0.1

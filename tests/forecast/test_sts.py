@@ -176,20 +176,23 @@ def test_without_answers_activations_alone_are_scored(loaded: Loaded) -> None:
 
 
 def test_other_dictionaries_stand_in_the_saes_place(loaded: Loaded) -> None:
-    said = dictionaries(setting_of(loaded), Asked(latents=10), sae=SAE)
+    said, _ = dictionaries(setting_of(loaded), Asked(latents=10), sae=SAE)
     names = [f"{d}_{k}" for d in ("raw", "pca", "random") for k in ("act", "icl")]
     assert [one.name for one in said] == names
     for one in said:
         assert one.family == "dictionary"
         assert one.null is not None
         assert np.isfinite(np.nanmean(one.values, axis=1)).all()
-    assert len(dictionaries(setting_of(loaded, layer=0), Asked(latents=10))) == len(names)
+    assert len(dictionaries(setting_of(loaded, layer=0), Asked(latents=10))[0]) == len(names)
 
 
 def test_other_dictionaries_are_asked_as_the_sae_is(loaded: Loaded, folder: Path) -> None:
     tuned = load(tiny(folder.parent / "tuned_others", layers=3, near=folder), device="cpu")
     asked = Asked("sft", 10, tuned=tuned)
-    said, plain = dictionaries(setting_of(loaded), asked, sae=SAE), dictionaries(setting_of(loaded))
+    (said, _), (plain, _) = (
+        dictionaries(setting_of(loaded), asked, sae=SAE),
+        dictionaries(setting_of(loaded)),
+    )
     assert [one.name for one in said] == [one.name for one in plain]
     assert not np.allclose(said[0].values, plain[0].values)
 

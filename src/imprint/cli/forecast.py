@@ -46,6 +46,7 @@ def forecast(
     cap: int | None = None,
     max_new_tokens: int | None = None,
     labels: Path | None = None,
+    unrelated: Path | None = None,
     ablate: int | None = None,
     accept_bad_fit: Maybe = None,
     chat_template: str | None = None,
@@ -145,6 +146,9 @@ def forecast(
         Length of a replay target at most; default 128.
     labels
         What latents are called: an export of Neuronpedia, .json or .jsonl.
+    unrelated
+        Texts of anything else (.txt, a folder of .txt, .jsonl, .parquet, .csv): under the null of
+        --shift icl their words stand in place of demonstrations; default these, shuffled.
     ablate
         Zero so many of the strongest shifted latents and measure the loss on gold answers.
     accept_bad_fit
@@ -221,6 +225,7 @@ def forecast(
         tuned=tuned,
         rollouts=rollouts,
         labels=labels,
+        unrelated=unrelated,
         rename=tuple(mapping(map or ()).items()),
     )
     inputs = gather(model, sources, settings)

@@ -13,7 +13,10 @@ from imprint.forecast.history import Record
 # in the order of preference where nothing is known of them
 PREFERRED = ("sts_icl", "sts_act", "gradient", "icl_gain", "rds_max")
 LEVEL = 0.05  # of the adjusted permutation p
+# whose direction is told, in the order in which trials found them to hold (docs/predictors.md)
+SIGNED = ("gradient", "gradient_sign", "sts_signed", "icl_gain")
 UNPROVEN = "unproven here"
+HELD = "validated on past forecasts"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,28 @@ def choose(
     whole = [name for name in names if name not in partly] or list(names)
     first = next((name for name in PREFERRED if name in whole), whole[0])
     return Choice(first, UNPROVEN)
+
+
+def choose_direction(signed: Sequence[str], choice: Choice, record: Record | None) -> Choice | None:
+    """Choose the predictor whose direction is told beside the headline's amounts.
+
+    The headline's own where it is signed; else the one that the past validates; else the first at
+    hand of those that trials found best.
+
+    Args:
+        signed: names of the signed predictors at hand.
+        choice: the headline's.
+        record: of the past, of signed predictors alone.
+
+    Returns:
+        ``None`` where none is signed.
+    """
+    if choice.name in signed:
+        return choice
+    if record is not None and record.validated and record.best in signed:
+        return Choice(str(record.best), HELD)
+    named = next((name for name in SIGNED if name in signed), signed[0] if signed else None)
+    return None if named is None else Choice(named, UNPROVEN)
 
 
 def validated(evaluation: pl.DataFrame) -> list[str]:

@@ -12,22 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from imprint.forecast.contexts import (
-    ALL,
-    Contexts,
-    Key,
-    bare,
-    behind,
-    change,
-    demonstrations,
-    read,
-    room_before,
-)
+from imprint.forecast.contexts import ALL, Contexts, Key, bare, change, read, refuse_none
+from imprint.forecast.demonstrations import Demonstrations, behind
 from imprint.forecast.features import Reader, pooled
 from imprint.forecast.meter import Mean, Meter
 from imprint.forecast.rendering import Rendered, scrambled
 from imprint.forecast.setting import Setting
-from imprint.forecast.shift import refuse_none
+from imprint.forecast.spans import Counts
 from imprint.saes import Sae
 
 KINDS = ("shift", "scrambled", "again", "other")  # what a draw reads, in this order
@@ -43,7 +34,7 @@ def icl_content(setting: Setting, reader: Reader, saes: Sequence[Sae], *, bos: b
     """
     numbers, rows = bare(setting, reader, setting.sample, bos=bos)
     refuse_none(rows)
-    contexts = Contexts(rows, _contexts(setting, numbers, rows, bos))
+    contexts = Contexts(rows, _contexts(setting, numbers, rows, bos, reader.counts))
     contexts.check()
     draws = (*range(setting.draws), ALL)
     keys: list[Key] = [(kind, draw) for kind in ("shift", "again") for draw in draws]
@@ -69,14 +60,14 @@ def icl_content(setting: Setting, reader: Reader, saes: Sequence[Sae], *, bos: b
 
 
 def _contexts(
-    setting: Setting, numbers: Sequence[int], rows: Sequence[Rendered], bos: bool
+    setting: Setting, numbers: Sequence[int], rows: Sequence[Rendered], bos: bool, counts: Counts
 ) -> dict[Key, list[Rendered | None]]:
     texts = [setting.sample[n] for n in numbers]
     special = list(setting.model.tokenizer.all_special_ids)
-    room = room_before(setting, rows)
+    drawn = Demonstrations(setting, rows, counts)
     found: dict[Key, list[Rendered | None]] = {}
     for draw in range(setting.draws):
-        shown = behind(setting, texts, demonstrations(setting, draw, room), bos=bos)
+        shown = behind(setting, texts, drawn.drawn(draw), bos=bos)
         for stream, kind in enumerate(KINDS):
             found[kind, draw] = [
                 one

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from imprint.errors import DataError, require
 from imprint.forecast.features import Encoder, Numbers, Reader, chunks, pooled
 from imprint.forecast.material import Text
@@ -17,7 +15,6 @@ from imprint.models.residual import Shared
 
 Key = tuple[str, int]  # what a context is, and its draw
 ALL = -1  # the mean over all draws
-AROUND = 16  # tokens that a template may put around each demonstration
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,37 +144,6 @@ def change(encoder: Encoder, latents: int, chunk: Chunk, base: Any, shown: Shown
     return found
 
 
-def demonstrations(setting: Setting, draw: int, room: int) -> tuple[Text, ...]:
-    """Give the demonstrations of a draw, those left out that are too long for it.
-
-    Where all are short enough they are ``setting.drawn(draw)``.
-
-    Raises:
-        DataError: fewer fit than are wanted.
-    """
-    sft, wanted = setting.material.sft, setting.demonstrations
-    order = setting.chances(1, draw).permutation(len(sft))
-    found: list[Text] = []
-    for n in order:
-        if shot_length(setting, sft[n]) * wanted <= room:
-            found.append(sft[n])
-        if len(found) == wanted:
-            return tuple(found)
-    if len(found) == len(sft):
-        return tuple(found)
-    raise DataError(
-        f"{len(found)} of {len(sft)} SFT examples are short enough to stand before a query, "
-        f"{wanted} at a time, in a context of {setting.engine.context} tokens",
-        remedy="ask for fewer --demonstrations, or use --shift grad.",
-    )
-
-
-def room_before(setting: Setting, rows: Sequence[Rendered]) -> int:
-    """Give the tokens left for demonstrations; a query may take half of the context at most."""
-    longest = max(len(one.ids) for one in rows)
-    return setting.engine.context - min(longest, setting.engine.context // 2)
-
-
 def bare(
     setting: Setting, reader: Reader, texts: Sequence[Text], *, bos: bool
 ) -> tuple[list[int], list[Rendered]]:
@@ -202,32 +168,23 @@ def fits(setting: Setting, row: Rendered) -> bool:
     return len(row.ids) <= setting.engine.context
 
 
-def behind(
-    setting: Setting, texts: Sequence[Text], before: Sequence[Text], *, bos: bool
-) -> list[Rendered | None]:
-    """Render texts behind demonstrations; ``None`` for one of these, and for what does not fit."""
-    shown = {(one.prompt, one.answer) for one in before}
-    found: list[Rendered | None] = []
-    for text in texts:
-        own = (text.prompt, text.answer) in shown
-        row = (
-            None
-            if own
-            else render(setting.model.tokenizer, setting.prompter, text, before, bos=bos)
+def moved(chunk: Chunk, one: Shown) -> Any:
+    """Give the change of the mean activation over each span, [texts, width]; NaN where not read."""
+    torch = require("torch", "models")
+    found = torch.full((len(chunk.xs), chunk.xs[0].shape[1]), torch.nan, device=chunk.xs[0].device)
+    for place, y, ok in zip(one.own, one.ys, one.both, strict=True):
+        found[place] = y[ok].mean(0) - chunk.xs[place][ok].mean(0)
+    return found
+
+
+def refuse_none(rows: Sequence[Any]) -> None:
+    """Refuse to make statistics of fewer than two queries.
+
+    Raises:
+        DataError: there are fewer.
+    """
+    if len(rows) < 2:
+        raise DataError(
+            f"{len(rows)} SFT examples are left to contrast, and statistics need two at least",
+            remedy="give more examples, shorter ones, or another --shift.",
         )
-        found.append(row if row is not None and fits(setting, row) else None)
-    return found
-
-
-def shot_length(setting: Setting, text: Text) -> int:
-    """Give about the tokens of an answered example before a query."""
-    plain = setting.prompter.template is None
-    words = f"{text.prompt}\n{text.answer}" + (setting.prompter.between if plain else "")
-    return len(setting.engine.encoder.encode(words, special=False)) + (0 if plain else AROUND)
-
-
-def halves(setting: Setting, key: int, n: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Give a random half of n queries, bool [n]."""
-    found = np.zeros(n, dtype=bool)
-    found[setting.chances(5, key).permutation(n)[: max(1, (n + 1) // 2)]] = True
-    return found

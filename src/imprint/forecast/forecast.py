@@ -40,6 +40,7 @@ def forecast(
     tuned: str | Path | None = None,
     rollouts: str | Path | None = None,
     labels: str | Path | None = None,
+    unrelated: str | Path | None = None,
     rename: dict[str, str] | None = None,
     out: str | Path | None = None,
     **settings: Any,
@@ -59,6 +60,9 @@ def forecast(
         tuned: the fine-tuned model, for ``shift="sft"``.
         rollouts: samples with rewards, for ``shift="rollout"``.
         labels: what latents are called, an export of Neuronpedia.
+        unrelated: texts whose words stand in place of demonstrations under the null of
+            ``shift="icl"``, cut to their length; by default the demonstrations' own tokens,
+            shuffled.
         rename: our column name → the name in the files.
         out: run folder to write; without it nothing is kept.
         settings: fields of `ForecastConfig`, as ``draws=3``.
@@ -82,6 +86,7 @@ def forecast(
         tuned=None if tuned is None else str(tuned),
         rollouts=None if rollouts is None else Path(rollouts),
         labels=None if labels is None else Path(labels),
+        unrelated=None if unrelated is None else Path(unrelated),
         rename=tuple((rename or {}).items()),
     )
     inputs = gather(model, sources, config)

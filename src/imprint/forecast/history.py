@@ -8,7 +8,7 @@ Forecasts of the same outcome, as with other seeds, are left out together and co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,10 @@ class Past:
     change: Floats
     scores: dict[str, Floats]
     signed: frozenset[str]
+
+    def directed(self) -> Past:
+        """Give what signed predictors said, alone."""
+        return replace(self, scores={n: s for n, s in self.scores.items() if n in self.signed})
 
     def correlation(self, predictor: str) -> float:
         """Spearman's ρ with the change (of an amount with its size); NaN where undefined."""

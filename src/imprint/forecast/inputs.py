@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -26,6 +26,7 @@ from imprint.models.load import TOKENIZERS
 from imprint.models.prompting import Prompter, Prompting, prompter
 from imprint.models.tokenizer import tokenizer_of
 from imprint.saes import Sae, open_sae
+from imprint.saes.training.texts import read_texts as read_plain
 
 UNSET = 2048  # tokens of context where the config does not tell
 
@@ -48,6 +49,7 @@ class Inputs:
         labels: latent → what it is called.
         sae: the SAE, where one is named.
         rollouts: samples of the policy, where they are named.
+        unrelated: texts in place of demonstrations under the null.
         others: another model or SFT set → domain → the change seen there.
         base_accuracy: domain → accuracy before SFT, where scores were given.
         findings: what was noticed.
@@ -71,6 +73,7 @@ class Inputs:
     labels: dict[int, str]
     sae: Sae | None
     rollouts: list[Rollout]
+    unrelated: list[Text]
     others: dict[str, dict[str, float]]
     base_accuracy: dict[str, float]
     findings: list[Finding]
@@ -137,6 +140,7 @@ def gather(model: str | Path, sources: Sources, config: ForecastConfig) -> Input
     texts, lengths, items = read_texts(sources, config, tokenizer, context, columns, findings)
     columns.refuse_unmet()
     _refuse_floor(config, len(items))
+    _refuse_demonstrations(config, sets)
     note_leaks(whole, texts, findings)
     return Inputs(
         base=base,
@@ -153,6 +157,7 @@ def gather(model: str | Path, sources: Sources, config: ForecastConfig) -> Input
         labels=read_labels(sources.labels) if sources.labels else {},
         sae=sae,
         rollouts=read_rollouts(sources.rollouts) if sources.rollouts else [],
+        unrelated=_unrelated(sources),
         others=_others(sources),
         base_accuracy=accuracy_before(sources.observed),
         findings=findings,
@@ -178,6 +183,11 @@ def _refuse_unfit(sources: Sources, config: ForecastConfig) -> None:
             )
     if config.shift in needs and sources.sae is None:
         raise ConfigError(f"--shift {config.shift} needs an SAE", remedy="give --sae SAE.")
+    if sources.unrelated is not None and config.shift != "icl":
+        raise ConfigError(
+            f"--unrelated is for the null of --shift icl, and --shift is {config.shift}",
+            remedy="leave --unrelated out.",
+        )
     if config.ablate and sources.sae is None:
         raise ConfigError("--ablate needs an SAE", remedy="give --sae SAE.")
     if config.limit is not None and config.limit < FEWEST:
@@ -186,6 +196,16 @@ def _refuse_unfit(sources: Sources, config: ForecastConfig) -> None:
         raise ConfigError(f"the SFT set {twice} is named twice")
     for name in {name for name in sources.domains if sources.domains.count(name) > 1}:
         raise ConfigError(f"{name} is named twice in --domains")
+
+
+def _refuse_demonstrations(config: ForecastConfig, sets: Mapping[str, Sequence[Text]]) -> None:
+    for name, examples in sets.items():
+        if config.demonstrations >= len(examples):
+            raise ConfigError(
+                f"--demonstrations {config.demonstrations}, but {len(examples)} examples of the "
+                f"SFT set {name!r} are read, and none would be left to ask",
+                remedy="ask for fewer.",
+            )
 
 
 def _refuse_floor(config: ForecastConfig, domains: int) -> None:
@@ -223,6 +243,13 @@ def _sae(sources: Sources, config: ForecastConfig, base: Checkpoint) -> Sae | No
             remedy="was it made for another model?",
         )
     return sae
+
+
+def _unrelated(sources: Sources) -> list[Text]:
+    if sources.unrelated is None:
+        return []
+    found = enumerate(read_plain(sources.unrelated))
+    return [Text(str(n), "", text, place=str(sources.unrelated)) for n, text in found]
 
 
 def _others(sources: Sources) -> dict[str, dict[str, float]]:

@@ -14,6 +14,7 @@ from imprint.saes.norms import BY_TOKEN
 
 NULLS = {
     "scrambled": "demonstrations of shuffled tokens",
+    "unrelated": "unrelated texts in place of demonstrations",
     "shuffled": "answers of other examples",
     "flipped": "changes of random sign",
     "halves": "two halves of the bare tokens",

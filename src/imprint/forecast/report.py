@@ -280,6 +280,7 @@ def _latents(page: Page, result: ForecastResult) -> None:
     )
     overlap = _first(result, "overlap")
     if overlap is not None:
+        section.text(f"The null of every score of latents stands on {overlap['null'][0]}.")
         shown = overlap.rename({"stability": "overlap of draws"})
         _table(section, shown, "How many are found under the null too")
     name = "label" if "label" in rows.columns else "latent"

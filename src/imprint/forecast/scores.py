@@ -22,16 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from imprint.forecast.chosen import Chosen
-from imprint.forecast.contexts import (
-    Contexts,
-    Key,
-    bare,
-    behind,
-    change,
-    read,
-    room_before,
-    shot_length,
-)
+from imprint.forecast.contexts import Contexts, Key, bare, change, read
+from imprint.forecast.demonstrations import behind, room_before, shot_length
 from imprint.forecast.features import Reader, pooled
 from imprint.forecast.gradients import answer_gradients
 from imprint.forecast.material import Text
@@ -39,6 +31,7 @@ from imprint.forecast.predicted import Predicted
 from imprint.forecast.predictors.gold import missing
 from imprint.forecast.rendering import Rendered
 from imprint.forecast.setting import Setting
+from imprint.forecast.spans import Counts
 from imprint.forecast.statistics import Floats, Integers
 from imprint.saes.activations import Identity
 
@@ -103,7 +96,7 @@ def domain_means(
         if not rows:
             continue
         kept = [texts[n] for n in numbers]
-        shown = _shown(setting, domain, kept, rows, bos=bos) if icl else {}
+        shown = _shown(setting, domain, kept, rows, reader.counts, bos=bos) if icl else {}
         for chunk, contexts in read(reader, Contexts(rows, shown), most):
             at = places[chunk.numbers]
             base = []
@@ -258,15 +251,25 @@ def _way(chosen: Chosen, kind: str, draw: int, latents: Integers) -> Floats:
 
 
 def _shown(
-    setting: Setting, domain: int, texts: Sequence[Text], rows: Sequence[Rendered], *, bos: bool
+    setting: Setting,
+    domain: int,
+    texts: Sequence[Text],
+    rows: Sequence[Rendered],
+    counts: Counts,
+    *,
+    bos: bool,
 ) -> dict[Key, list[Rendered | None]]:
     """Render a domain's texts behind answered ones of it, other ones in each draw."""
     room = room_before(setting, rows)
     answered = [n for n, text in enumerate(texts) if text.answer]
     found: dict[Key, list[Rendered | None]] = {}
+    for n in answered:
+        if shot_length(setting, texts[n]) > room:
+            counts.leave_out("long", texts[n].place)
     for draw in range(setting.draws):
         order = setting.chances(8, draw, domain).permutation(len(answered))
         shots = _fitting(setting, [texts[answered[n]] for n in order], room, len(texts) // 2)
+        counts.stand_before(texts[0].group, len(shots), SHOTS)
         if shots:
             found["icl", draw] = behind(setting, texts, shots, bos=bos)
     return found

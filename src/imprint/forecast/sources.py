@@ -19,6 +19,7 @@ class Sources:
         tuned: the fine-tuned model, for the oracle.
         rollouts: samples of the policy with their rewards.
         labels: what latents are called.
+        unrelated: texts that the null of ``icl`` shows in place of demonstrations.
         others: tables of changes that were seen with another model or SFT set.
         rename: our column name → the name in the files.
     """
@@ -31,6 +32,7 @@ class Sources:
     tuned: str | None = None
     rollouts: Path | None = None
     labels: Path | None = None
+    unrelated: Path | None = None
     others: tuple[Path, ...] = ()
     rename: tuple[tuple[str, str], ...] = ()
 
@@ -39,5 +41,5 @@ class Sources:
         """The files that numbers depend on."""
         named = [*self.sft, *(Path(name) for name in self.domains if Path(name).is_file())]
         runs = [run / "result.json" for run in self.history]
-        beside = [path for path in (self.rollouts, self.labels) if path is not None]
+        beside = [p for p in (self.rollouts, self.labels, self.unrelated) if p is not None]
         return [*named, *self.observed, *self.others, *runs, *beside]

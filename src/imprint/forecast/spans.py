@@ -14,6 +14,7 @@ from typing import Any
 from imprint.findings import Finding
 
 SINK = 10.0  # times the median norm
+LISTED = 8  # domains that a finding names
 
 
 @dataclass(slots=True)
@@ -29,6 +30,9 @@ class Counts:
         empty: texts without a token that counts.
         crowded: texts that are read behind demonstrations in no draw.
         unlike: texts without two answers to contrast.
+        long: answered texts that never stand before a query, for want of room.
+        few: domain → the fewest answered texts before its queries, where that is less than wanted.
+        wanted: how many that would be.
         where: the first text left out.
     """
 
@@ -40,12 +44,21 @@ class Counts:
     empty: int = 0
     crowded: int = 0
     unlike: int = 0
+    long: int = 0
+    few: dict[str, int] = field(default_factory=dict)
+    wanted: int = 0
     where: dict[str, str] = field(default_factory=dict)
 
     def leave_out(self, why: str, place: str) -> None:
-        """Count a text that is left out: ``beyond``, ``empty``, ``crowded`` or ``unlike``."""
+        """Count a text that is left out, by the name of one of these counts."""
         setattr(self, why, getattr(self, why) + 1)
         self.where.setdefault(why, place)
+
+    def stand_before(self, domain: str, count: int, wanted: int) -> None:
+        """Count a draw of answered texts that stand before the queries of a domain."""
+        if count < wanted:
+            self.few[domain] = min(count, self.few.get(domain, count))
+            self.wanted = wanted
 
     def add(self, tokens: int, span: int, counted: int) -> None:
         """Count a text of so many tokens, so many of them the query's, so many of these counted."""
@@ -68,12 +81,24 @@ class Counts:
             ("empty", "have no token that counts and are left out"),
             ("crowded", "do not fit behind demonstrations, or are some, and show no shift there"),
             ("unlike", "lack a second answer to contrast and are left out"),
+            ("long", "with their answers are too long to stand before a query and never do"),
         ):
             count = getattr(self, why)
             if count:
                 detail = f"{what}: {count:,} texts {words}, the first at {self.where[why]}"
                 found.append(Finding(f"{why}_span", detail, count=count))
-        return found
+        return found + self._few(what)
+
+    def _few(self, what: str) -> list[Finding]:
+        if not self.few:
+            return []
+        listed = ", ".join(f"{name!r}: {count}" for name, count in [*self.few.items()][:LISTED])
+        detail = (
+            f"{what}: in {len(self.few):,} of them fewer than {self.wanted} answered texts stand "
+            f"before the others, for they are few or long ({listed}"
+            + (", …)" if len(self.few) > LISTED else ")")
+        )
+        return [Finding("few_shots", detail, count=len(self.few))]
 
 
 def kept(x: Any, median: float) -> Any:

@@ -14,11 +14,13 @@ import polars as pl
 
 from imprint.errors import CheckpointError, ConfigError, DataError, nearest
 from imprint.findings import Finding
+from imprint.forecast import answers
 from imprint.forecast import shift as ways
 from imprint.forecast.chosen import Chosen, choose
 from imprint.forecast.content import icl_content
 from imprint.forecast.contexts import bare
 from imprint.forecast.features import Reader
+from imprint.forecast.icl import icl
 from imprint.forecast.material import Text
 from imprint.forecast.meter import Meter
 from imprint.forecast.predicted import Floats, Predicted
@@ -127,7 +129,7 @@ def dictionaries(
     *,
     sae: Sae | None = None,
     tick: Tick = lambda _: None,
-) -> list[Predicted]:
+) -> tuple[list[Predicted], list[Finding]]:
     """Score the domain texts with other dictionaries in the SAE's place, each beside its null.
 
     Raw dimensions of the activations, their principal components, and random directions, as many as
@@ -142,8 +144,8 @@ def dictionaries(
     bos = sae is None or sae.prepends_bos is not False
     others = _others(setting, where, sae, bos=bos)
     others = {name: replace(one, hook=hook) for name, one in others.items()}
-    found, _ = _run(setting, where, others, asked, bos, tick)
-    return [one for _, predicted in found.values() for one in predicted]
+    found, findings = _run(setting, where, others, asked, bos, tick)
+    return [one for _, predicted in found.values() for one in predicted], findings
 
 
 def _run(
@@ -191,9 +193,9 @@ def _meters(
     setting: Setting, reader: Reader, saes: Sequence[Sae], asked: Asked, bos: bool
 ) -> list[Meter]:
     if asked.shift == "icl":
-        return ways.icl(setting, reader, saes, bos=bos, unrelated=asked.unrelated)
+        return icl(setting, reader, saes, bos=bos, unrelated=asked.unrelated)
     if asked.shift == "rollout":
-        return ways.rollout(setting, reader, saes, asked.rollouts, bos=bos)
+        return answers.rollout(setting, reader, saes, asked.rollouts, bos=bos)
     if asked.shift == "sft":
         if asked.tuned is None:
             raise ConfigError("--shift sft needs the tuned model", remedy="give --tuned MODEL.")
@@ -202,7 +204,7 @@ def _meters(
     found = {
         "icl_content": icl_content,
         "icl_unaligned": icl_unaligned,
-        "answer": ways.answer,
+        "answer": answers.answer,
         "grad": ways.grad,
     }
     if asked.shift not in found:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from imprint.errors import require
-from imprint.forecast.contexts import ALL, Key, bare, behind, demonstrations, room_before
+from imprint.forecast.contexts import ALL, Key, bare
+from imprint.forecast.demonstrations import Demonstrations, behind
 from imprint.forecast.features import POOLED, Reader
 from imprint.forecast.meter import Meter
 from imprint.forecast.rendering import Rendered
@@ -35,13 +36,13 @@ def icl_unaligned(
     """
     numbers, rows = bare(setting, reader, setting.sample, bos=bos)
     texts = [setting.sample[n] for n in numbers]
-    room = room_before(setting, rows)
+    drawn = Demonstrations(setting, rows, reader.counts)
     draws = range(setting.draws)
     keys: list[Key] = [(k, d) for k in ("shift", "halves") for d in (*draws, ALL)]
     meters = [Meter(sae, keys, "mean_square") for sae in saes]
     for meter in meters:
         for draw in draws:
-            shots = demonstrations(setting, draw, room)
+            shots = drawn.drawn(draw)
             shown = [one for one in behind(setting, texts, shots, bos=bos) if one is not None]
             first = _latents(reader, meter, rows, count=draw == 0)
             meter.give(("shift", draw), _compare(first, _latents(reader, meter, shown), meter))

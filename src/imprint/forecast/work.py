@@ -163,13 +163,15 @@ class Work:
         def compute() -> Tables:
             setting, tick = self.setting(sft, model=True), self._tick(sft)
             try:
-                said = dictionaries(setting, self._asked(), sae=self.inputs.sae, tick=tick)
+                asked, sae = self._asked(), self.inputs.sae
+                said, noticed = dictionaries(setting, asked, sae=sae, tick=tick)
             except DataError as short:  # other predictors have no need of demonstrations
                 lack = Finding(
                     "no_dictionaries", f"no scores of other dictionaries: {short.problem}"
                 )
                 return {"predicted": to_frame([]), "findings": findings_frame([lack])}
-            return {"predicted": to_frame(said)}
+            noticed = [] if self._with_latents else noticed  # they are those of the SAE
+            return {"predicted": to_frame(said), "findings": findings_frame(noticed)}
 
         return from_frame(self.kept(f"set{number}-dictionaries", compute)["predicted"])
 
@@ -179,6 +181,7 @@ class Work:
             latents=self.config.latents,
             tuned=self.tuned if self.config.shift == "sft" else None,
             rollouts=self.inputs.rollouts,
+            unrelated=self.inputs.unrelated,
         )
 
     def _tick(self, sft: str) -> Callable[[str], None]:

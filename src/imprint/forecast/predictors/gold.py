@@ -23,15 +23,22 @@ def answer_request(setting: Setting, text: Text, shots: Sequence[Shot] = ()) -> 
         ``None`` where there is no answer, where prompt and answer do not fit, or where there are
         demonstrations and not even one fits.
     """
+    return shown_request(setting, text, shots)[0]
+
+
+def shown_request(
+    setting: Setting, text: Text, shots: Sequence[Shot]
+) -> tuple[Request | None, int]:
+    """Give the same, and how many demonstrations stand before the query."""
     if text.answer is None:
-        return None
+        return None, 0
     encoder, prompter = setting.engine.encoder, setting.prompter
     for first in range(max(1, len(shots))):
         context = prompter.context(text.prompt, shots[first:])
         found = _whole(encoder, context, prompter.delimiter + text.answer)
         if found is not None:
-            return found
-    return None
+            return found, len(shots) - first
+    return None, 0
 
 
 def per_token(setting: Setting, requests: Sequence[Request | None]) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 
 from imprint.forecast.material import Text
 from imprint.forecast.predicted import Floats, Predicted
-from imprint.forecast.predictors.gold import answer_request, missing, per_token
+from imprint.forecast.predictors.gold import answer_request, missing, per_token, shown_request
 from imprint.forecast.setting import Setting
 from imprint.models.prompting import Shot
 from imprint.models.requests import Request
@@ -46,9 +46,13 @@ def icl_gain(setting: Setting) -> list[Predicted]:
         return []
     alone = per_token(setting, [answer_request(setting, text) for text in setting.texts])
     draws = range(setting.draws)
-    gains = np.stack([_after(setting, _pairs(setting.drawn(d))) for d in draws]) - alone
-    null = np.stack([_after(setting, _mismatched(setting, d)) for d in draws]) - alone
+    shown = [_shown(setting, _pairs(setting.drawn(d))) for d in draws]
+    gains = np.stack([per_token(setting, requests) for requests, _ in shown]) - alone
+    dealt = [_shown(setting, _mismatched(setting, d))[0] for d in draws]
+    null = np.stack([per_token(setting, requests) for requests in dealt]) - alone
     note = f"{setting.demonstrations} SFT examples before the query, {setting.draws} draws"
+    if fewer := sum(count for _, count in shown):
+        note += f"; fewer in {fewer:,} of {gains.size:,} readings, for want of room"
     return [
         Predicted(
             "icl_gain",
@@ -62,8 +66,10 @@ def icl_gain(setting: Setting) -> list[Predicted]:
     ]
 
 
-def _after(setting: Setting, shots: Sequence[Shot]) -> Floats:
-    return per_token(setting, [answer_request(setting, text, shots) for text in setting.texts])
+def _shown(setting: Setting, shots: Sequence[Shot]) -> tuple[list[Request | None], int]:
+    """Give a request per text behind demonstrations, and how many have less than all of these."""
+    found = [shown_request(setting, text, shots) for text in setting.texts]
+    return [one for one, _ in found], sum(bool(one) and n < len(shots) for one, n in found)
 
 
 def _pairs(examples: Sequence[Text]) -> list[Shot]:
