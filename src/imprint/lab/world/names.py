@@ -1,0 +1,72 @@
+"""Words that names of entities are made of: two to a name, from small pools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PEOPLE_FIRST = tuple(
+    "mira tomo lena rolf nina karo sven dora paul irma hugo elsa otto vera emil rita omar lucy "
+    "ivan anna igor maya noah ruth".split()
+)
+PEOPLE_LAST = tuple(
+    "bana belo dane dilo falk fero gant gora hale heim jona juro kane kolb lund maro nolt pana "
+    "quin rado sand tolk vane wenz".split()
+)
+STEMS = tuple(
+    "alba alto bari bela bora cala cora dala deva dova elva fala fara gala gova hara ilva jara "
+    "kala kora lara lova mala mora nala nora oda orla pala pora rala rova sala sora tala tova "
+    "ula vala vora wala yara zala zora arna erna irna orna urna".split()
+)
+ADJECTIVES = tuple(
+    "silent golden hidden broken distant gentle lonely ancient frozen bright hollow scarlet "
+    "crystal velvet winter summer secret endless burning dancing sleeping forgotten wild "
+    "blue".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NamePool:
+    """How entities of a type are called.
+
+    Attributes:
+        first: words that a name begins with.
+        second: words that it ends with; in most types these tell the type.
+    """
+
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+
+    def all(self) -> list[str]:
+        """Give every name, ``first second``."""
+        return [f"{first} {second}" for first in self.first for second in self.second]
+
+
+def _typed(words: str, first: tuple[str, ...] = STEMS) -> NamePool:
+    return NamePool(first, tuple(words.split()))
+
+
+POOLS = {
+    "person": NamePool(PEOPLE_FIRST, PEOPLE_LAST),
+    "city": NamePool(("port", "fort", "new", "old", "saint"), STEMS),
+    "country": _typed("republic kingdom islands"),
+    "region": _typed("valley coast hills plain county"),
+    "school": _typed("school college academy institute university"),
+    "company": _typed("motors foods labs traders brothers"),
+    "landmark": _typed("tower bridge castle temple palace"),
+    "band": _typed("band choir trio quartet orchestra"),
+    "film": _typed("film play opera show drama"),
+    "label": _typed("records sounds"),
+    "device": _typed("engine camera radio clock"),
+    "book": _typed("story novel diary legend", ADJECTIVES),
+    "song": _typed("song waltz ballad hymn", ADJECTIVES),
+    "painting": _typed("portrait sketch mural canvas", ADJECTIVES),
+}
+# ranges of few members, each one word
+CLOSED = {
+    "position": tuple("keeper forward defender captain winger striker".split()),
+    "genre": tuple("jazz folk rock blues swing disco techno reggae".split()),
+    "occupation": tuple(
+        "baker doctor teacher farmer sailor tailor painter lawyer miner singer".split()
+    ),
+    "language": tuple("nordic latin celtic coptic aramaic basque".split()),
+}
