@@ -68,6 +68,10 @@ COMMANDS = {
         "imprint.cli.sae:sae",
         "Train a sparse autoencoder on a model's activations, or check the fit of one.",
     ),
+    "study": (
+        "imprint.cli.study:study",
+        "Answer every question end to end on small models, or on checkpoints that exist.",
+    ),
     "theory": (
         "imprint.cli.theory:theory",
         "Why small and hard data for SFT, large and not too hard for RL? Theory and simulation.",

@@ -48,8 +48,6 @@ class Scale:
         seeds: pretraining runs of each mixture.
         steps_between: proportions trained between two neighbours of ``mixtures.proportions``; 0
             takes those alone.
-        programs: pretraining programs that the runs are shared out to; part of what is computed,
-            so that the number of workers changes no number.
     """
 
     layers: int = 4
@@ -62,7 +60,6 @@ class Scale:
     lr: float = 4e-3
     seeds: int = 1
     steps_between: int = 0
-    programs: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +205,9 @@ class StudyConfig:
         analyses: chapters to write.
         resamples: of the transfer analysis.
         budget: how much chapters may work.
-        dtype: that pretraining multiplies in.
-        engine: ``batched`` trains the runs of a scale as one program, ``transformers`` one by one.
+        dtype: that pretraining multiplies in; ``auto`` is bfloat16 where that is faster.
+        engine: of pretraining, ``batched`` on processors, ``transformers`` on GPUs; ``auto`` goes
+            by the device.
         device: where models compute.
         workers: units at a time; one per processor by default.
         threads: of each worker.
@@ -245,9 +243,9 @@ class StudyConfig:
     sae: str | None = None
     analyses: tuple[str, ...] = CHAPTERS
     resamples: int = 2000
-    budget: Budget = Budget()
-    dtype: Literal["bf16", "fp32"] = "bf16"
-    engine: Literal["batched", "transformers"] = "batched"
+    budget: Budget = field(default_factory=Budget)
+    dtype: Literal["auto", "bf16", "fp32"] = "auto"
+    engine: Literal["auto", "batched", "transformers"] = "auto"
     device: str | None = None
     workers: int | None = None
     threads: int | None = None
@@ -310,7 +308,11 @@ class StudyConfig:
 
 
 def load_config(
-    path: Path | None = None, preset: str | None = None, given: Mapping[str, Any] | None = None
+    path: Path | None = None,
+    preset: str | None = None,
+    given: Mapping[str, Any] | None = None,
+    *,
+    sft: str | None = None,
 ) -> StudyConfig:
     """Put a study's settings together: preset, then file, then what is given beside.
 
@@ -318,6 +320,7 @@ def load_config(
         path: YAML with any keys of ``StudyConfig``.
         preset: wins over the file's ``preset``; ``default`` where neither names one.
         given: flags; they win.
+        sft: rows to fine-tune on, short for ``sft.data``.
 
     Raises:
         ConfigError: an unknown key (with the nearest known one), a wrong type or value.
@@ -332,8 +335,10 @@ def load_config(
     for key, value in preset_settings(name).items():
         own = settings.get(key)
         merge = isinstance(value, dict) and isinstance(own, dict) and key not in WHOLE
-        settings[key] = {**value, **own} if merge else settings.get(key, value)
+        settings[key] = {**value, **(own or {})} if merge else settings.get(key, value)
     settings.update({**flags, "preset": name})
+    if sft is not None:
+        settings["sft"] = {**settings.get("sft", {}), "data": sft}
     config = build(StudyConfig, settings)
     config = replace(config, **_located(config, path)) if path else config
     config.check()

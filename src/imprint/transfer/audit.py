@@ -265,7 +265,16 @@ def scale_confounds(scores: pl.DataFrame) -> str | None:
     """Name the columns, other than size, that differ between scales (budget, settings)."""
     if scores["scale"].drop_nulls().n_unique() < 2:
         return None
-    settings = ("tokens", "epochs", "learning_rate", "batch_size", "optimizer", "step", "shots")
+    settings = (
+        "tokens",
+        "training_tokens",
+        "epochs",
+        "learning_rate",
+        "batch_size",
+        "optimizer",
+        "step",
+        "shots",
+    )
     named = []
     for column in settings:
         if column not in scores.columns:

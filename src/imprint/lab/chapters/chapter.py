@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from imprint.lab.ledger import Ledger, peak_bytes, reset_peak
 from imprint.progress import note
@@ -127,7 +127,7 @@ class Material:
     device: str | None = None
     quiet: bool = False
 
-    def models(self, stage: str | None = None, scale: str | None = None) -> list[dict[str, object]]:
+    def models(self, stage: str | None = None, scale: str | None = None) -> list[dict[str, Any]]:
         """List checkpoints as rows, those of a stage and scale, the largest scale last."""
         if self.checkpoints is None:
             return []
@@ -135,12 +135,16 @@ class Material:
         wanted = {"stage": stage, "scale": scale}
         return [r for r in rows if all(v is None or r.get(k) == v for k, v in wanted.items())]
 
-    def pairs(self, stage: str = "sft") -> list[tuple[dict[str, object], dict[str, object]]]:
+    def pairs(self, stage: str = "sft") -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """Join each checkpoint of a stage with the pretrained one that it comes from."""
         same = ("unit", "scale", "replicate")
         bases = {tuple(row.get(k) for k in same): row for row in self.models("pretrained")}
         tuned = [(tuple(row.get(k) for k in same), row) for row in self.models(stage)]
         return [(bases[key], row) for key, row in tuned if key in bases]
+
+    def checkpoints_csv(self) -> str:
+        """Give the models table that other commands read with ``--models``."""
+        return "model,unit,stage\n" if self.checkpoints is None else self.checkpoints.write_csv()
 
     def report(self, text: str) -> None:
         """Say on stderr what is being worked on."""

@@ -1,0 +1,251 @@
+"""Chapter 1: do rankings of mixtures survive SFT, and RL?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from imprint.lab.chapters.chapter import Agreement, Chapter, Material, Stance, lacking, measured
+from imprint.report import Section, State
+from imprint.report.figures import forest
+
+NUMBER, TITLE = 1, "Do rankings survive SFT, and RL?"
+NEXT = {"smoke": "default", "default": "standard", "standard": "gpu"}
+CALLED: dict[str, State] = {
+    "reliable": "holds",
+    "unreliable": "does_not_hold",
+    "undetermined": "undetermined",
+}
+# arXiv 2602.11217, by a secondary reading (section 7 of the sheet): mean over 20 benchmarks
+PAPER = {"accuracy": {"small": 0.49, "large": 0.60}, "confidence": {"small": 0.68, "large": 0.39}}
+
+
+def run(material: Material) -> Chapter:
+    """Write the chapter from the folder of the transfer analysis."""
+    lacks = _lacks(material)
+    if lacks or material.transfer is None:
+        return lacking(NUMBER, TITLE, lacks)
+    with measured() as cost:
+        tables = _tables(material.transfer)
+        chapter = _written(tables, material)
+    chapter.seconds, chapter.peak_bytes = cost["seconds"], int(cost["peak_bytes"])
+    return chapter
+
+
+def _lacks(material: Material) -> list[str]:
+    if not material.benchmarks:
+        return ["Benchmarks are missing (--benchmarks)."]
+    if material.transfer is None or not (material.transfer / "tables").is_dir():
+        return ["Scores of two stages are missing: checkpoints before and after post-training."]
+    units = 0 if material.checkpoints is None else material.checkpoints["unit"].n_unique()
+    if units < 3:
+        return [f"Rankings need several units; there {'is' if units == 1 else 'are'} {units}."]
+    return []
+
+
+def _tables(folder: Path) -> dict[str, pl.DataFrame]:
+    return {path.stem: pl.read_parquet(path) for path in (folder / "tables").glob("*.parquet")}
+
+
+def _written(tables: dict[str, pl.DataFrame], material: Material) -> Chapter:
+    pooled = tables.get("cross_stage_category", pl.DataFrame())
+    judged = tables.get("reliability", pl.DataFrame())
+    regret = regrets(tables.get("decision_accuracy", pl.DataFrame()))
+    headline = _row(pooled, "accuracy", "all")
+    counts = counted(judged)
+    chapter = Chapter(NUMBER, TITLE, _verdict(headline, counts, regret, material.preset))
+    chapter.state = (
+        CALLED.get(str(headline["verdict"]), "undetermined") if headline else chapter.state
+    )
+    chapter.decided = counts["reliable"] + counts["unreliable"]
+    chapter.undecided = counts["undetermined"]
+    chapter.agreement = agreements(tables)
+    kept = {
+        "rankings_category": pooled,
+        "rankings_benchmarks": tables.get("cross_stage"),
+        "rankings_verdicts": judged,
+        "rankings_regret": regret,
+        "rankings_scale_shift": tables.get("scale_shift"),
+        "rankings_above_chance": _above(material.scores),
+    }
+    chapter.tables = {name: t for name, t in kept.items() if t is not None and len(t)}
+    chapter.sections = [_section(chapter.tables, tables)]
+    return chapter
+
+
+def regrets(decisions: pl.DataFrame) -> pl.DataFrame:
+    """Average over benchmarks what it costs to take the mixture that looks best before.
+
+    Points of accuracy below the best mixture after, by comparison, scale and measure, with a normal
+    interval over benchmarks; and the share of pairs that keep their order.
+    """
+    if not len(decisions):
+        return decisions
+    by = ["comparison", "scale", "metric"]
+    found = decisions.filter(pl.col("top1_regret_pp").is_not_null()).group_by(
+        by, maintain_order=True
+    )
+    table = found.agg(
+        pl.len().alias("benchmarks"),
+        pl.col("top1_regret_pp").mean().alias("regret_pp"),
+        (pl.col("top1_regret_pp").std() / pl.len().sqrt()).alias("se"),
+        pl.col("da").mean().alias("pairs_kept"),
+    )
+    spread = 1.96 * pl.col("se")
+    return table.with_columns(
+        low=(pl.col("regret_pp") - spread).clip(0), high=pl.col("regret_pp") + spread
+    ).drop("se")
+
+
+def counted(judged: pl.DataFrame) -> dict[str, int]:
+    """Count verdicts on accuracy by their state."""
+    known = dict.fromkeys(CALLED, 0)
+    if len(judged):
+        rows = judged.filter(pl.col("metric") == "accuracy")["verdict"].value_counts()
+        known |= dict(rows.iter_rows())
+    return known
+
+
+def agreements(tables: dict[str, pl.DataFrame]) -> list[Agreement]:
+    """Set the paper's claims beside the lab's numbers."""
+    pooled = tables.get("cross_stage_category", pl.DataFrame())
+    found = []
+    if len(pooled):
+        for metric in ("accuracy", "confidence"):
+            row = _row(pooled, metric, "all")
+            if row is not None:
+                paper = PAPER[metric]
+                told = f"mean r {paper['small']} at 240M, {paper['large']} at 1B (2602.11217)"
+                claim = f"Rankings by {metric} persist through SFT (mean correlation above 0)"
+                found.append(Agreement(claim, told, _span(row), _stance(row, above=0.0)))
+    shift = tables.get("scale_shift", pl.DataFrame())
+    if len(shift):
+        for words, metric, sign in (
+            ("Transfer of accuracy grows with scale", "accuracy", 1),
+            ("Transfer of confidence falls with scale", "confidence", -1),
+        ):
+            found += _shifted(shift, words, metric, sign)
+    return found
+
+
+def _shifted(shift: pl.DataFrame, words: str, metric: str, sign: int) -> list[Agreement]:
+    kept = shift.filter(
+        pl.col("quantity") == "r_stage", pl.col("category") == "all", pl.col("metric") == metric
+    )
+    kept = kept.filter(pl.col("comparison").str.contains("sft"))
+    if not len(kept):
+        return []
+    row = kept.row(0, named=True)
+    paper = f"{PAPER[metric]['small']} to {PAPER[metric]['large']} (2602.11217)"
+    if any(row[name] is None for name in ("diff", "ci_lo", "ci_hi")):
+        return [Agreement(words, paper, "undefined", "cannot tell")]
+    ends = sorted(sign * row[name] for name in ("ci_lo", "ci_hi"))
+    stance: Stance = "agrees" if ends[0] > 0 else "disagrees" if ends[1] < 0 else "cannot tell"
+    told = f"change {row['diff']:+.2f} [{row['ci_lo']:+.2f}, {row['ci_hi']:+.2f}]"
+    return [Agreement(words, paper, told, stance)]
+
+
+def _row(pooled: pl.DataFrame, metric: str, category: str) -> dict[str, Any] | None:
+    """Take the pooled row of SFT at the largest scale."""
+    if not len(pooled):
+        return None
+    kept = pooled.filter(pl.col("metric") == metric, pl.col("category") == category)
+    sft = kept.filter(pl.col("comparison").str.contains("sft"))
+    kept = sft if len(sft) else kept
+    return kept.row(-1, named=True) if len(kept) else None
+
+
+def _span(row: dict[str, Any]) -> str:
+    if row["r_mean"] is None or row["ci_lo"] is None:
+        return "undefined"
+    at = f" at {row['scale']}" if row.get("scale") else ""
+    return f"mean r {row['r_mean']:.2f} [{row['ci_lo']:.2f}, {row['ci_hi']:.2f}]{at}"
+
+
+def _stance(row: dict[str, Any], *, above: float) -> Stance:
+    low, high = row["ci_lo"], row["ci_hi"]
+    if low is None or high is None or low != low:
+        return "cannot tell"
+    return "agrees" if low > above else "disagrees" if high < above else "cannot tell"
+
+
+def _verdict(
+    row: dict[str, Any] | None, counts: dict[str, int], regret: pl.DataFrame, preset: str
+) -> str:
+    if row is None:
+        return "No correlation is defined: scores do not vary over units."
+    words = {
+        "reliable": "Rankings of mixtures survive SFT",
+        "unreliable": "Rankings of mixtures do not survive SFT",
+    }.get(str(row["verdict"]), "It cannot be told whether rankings of mixtures survive SFT")
+    parts = [f"{words}: {_span(row)} over {row['n_defined']} benchmarks."]
+    known = regret.filter(pl.col("metric") == "accuracy") if len(regret) else regret
+    if len(known):
+        last = known.row(-1, named=True)
+        parts.append(
+            f"Acting now on the best-looking mixture costs {last['regret_pp']:.1f} points "
+            f"[{last['low']:.1f}, {last['high']:.1f}] against the best after."
+        )
+    decided = counts["reliable"] + counts["unreliable"]
+    parts.append(f"{decided} verdicts on benchmarks are decided, {counts['undetermined']} are not.")
+    if counts["undetermined"] and preset in NEXT:
+        parts.append(f"--preset {NEXT[preset]} would decide more.")
+    return " ".join(parts)
+
+
+def _above(scores: pl.DataFrame | None) -> pl.DataFrame | None:
+    """Say how far each benchmark's mean accuracy is above chance, by scale and stage."""
+    if scores is None or "chance" not in scores.columns:
+        return None
+    by = [name for name in ("scale", "stage", "benchmark") if name in scores.columns]
+    found = scores.group_by(by, maintain_order=True).agg(
+        pl.len().alias("models"),
+        pl.col("accuracy").mean(),
+        pl.col("chance").mean(),
+        (pl.col("accuracy_se").pow(2).sum().sqrt() / pl.len()).alias("se"),
+    )
+    margin = pl.col("accuracy") - pl.col("chance")
+    return found.with_columns(above=margin, clearly=margin > 1.96 * pl.col("se"))
+
+
+def _section(kept: dict[str, pl.DataFrame], tables: dict[str, pl.DataFrame]) -> Section:
+    section = Section(
+        f"{NUMBER}. {TITLE}",
+        "Correlation over mixtures of scores before and after, pooled over the benchmarks of a "
+        "category; intervals draw mixtures anew, jointly over benchmarks.",
+        anchor="rankings",
+    )
+    pooled = kept.get("rankings_category", pl.DataFrame())
+    drawn = pooled.filter(pl.col("r_mean").is_finite()) if len(pooled) else pooled
+    if len(drawn):
+        section.figure(
+            forest(_drawn(drawn), threshold=0.5),
+            "Mean correlation and its interval; at the dashed line a category is trusted.",
+        )
+        section.table(drawn, "Pooled over the benchmarks of a category.", hidden_after=10)
+    for name, caption in (
+        ("rankings_regret", "What acting now costs: points below the best mixture after."),
+        ("rankings_verdicts", "Every benchmark: between-mixture reliability, r and verdict."),
+        ("rankings_scale_shift", "Change between scales; confounds are named."),
+        ("rankings_above_chance", "Mean accuracy beside chance."),
+    ):
+        if name in kept:
+            section.table(kept[name], caption, hidden_after=10)
+    audit = tables.get("design_audit")
+    if audit is not None and len(audit):
+        section.details("Design audit").table(audit, "What was noticed about the design.")
+    return section
+
+
+def _drawn(pooled: pl.DataFrame) -> pl.DataFrame:
+    place = [pl.col(name).fill_null("") for name in ("metric", "comparison", "scale")]
+    return pooled.select(
+        label="category",
+        group=pl.concat_str(place, separator=" · "),
+        estimate="r_mean",
+        low="ci_lo",
+        high="ci_hi",
+        state=pl.col("verdict").replace(CALLED),
+    )

@@ -1,0 +1,55 @@
+"""Scores before and after post-training: the transfer analysis of the study's own items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+BEFORE = "pretrained"
+REPLICATES = "replicates"
+
+
+def relate(settings: Mapping[str, Any], items: Sequence[Path], out: Path) -> None:
+    """Join the items of all evaluations and run ``transfer`` on them; a run folder in ``transfer``.
+
+    Args:
+        settings: ``stages`` (compared with the pretrained one), ``factors``, ``share``,
+            ``categories``, ``resamples``, ``seed``.
+        items: Parquet files of item tables.
+        out: gets ``items.parquet`` and, where two stages have models, ``transfer/``.
+    """
+    from imprint.transfer import TransferConfig, transfer
+
+    frame = pl.concat([pl.read_parquet(path) for path in items], how="diagonal_relaxed")
+    frame.write_parquet(out / "items.parquet")
+    design = design_of(settings, frame)
+    if design is None:
+        return
+    draws = max(100, int(settings["resamples"]))
+    config = TransferConfig(draws, draws, seed=int(settings["seed"]), quiet=True)
+    transfer([out / "items.parquet"], design=design, out=out / "transfer", config=config)
+
+
+def design_of(settings: Mapping[str, Any], items: pl.DataFrame) -> Any:
+    """Declare the design: comparisons, factors, the share that moves; ``None`` with one stage."""
+    from imprint.transfer.design import Compare, Design
+
+    there = set(items["stage"].unique().drop_nulls())
+    stages = [stage for stage in settings["stages"] if stage in there]
+    if BEFORE not in there or not stages:
+        return None
+    factors = tuple(name for name in settings["factors"] if _varies(items, name))
+    share = settings["share"] if _varies(items, settings["share"]) else None
+    return Design(
+        compare=tuple(Compare(BEFORE, stage) for stage in stages),
+        factors=factors,
+        share=share,
+        categories={k: tuple(v) for k, v in settings["categories"].items()},
+    )
+
+
+def _varies(items: pl.DataFrame, column: str | None) -> bool:
+    return column in items.columns and items[column].drop_nulls().n_unique() > 1
