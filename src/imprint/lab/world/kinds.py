@@ -296,9 +296,7 @@ CLASSES = (
         "food",
         0,
         "cake bun pie biscuit tart pancake roll waffle",
-        "water=floats touch=soft taste=rich source=oven edge=flat kept=tin_box".replace(
-            "tin_box", "box"
-        ),
+        "water=floats touch=soft taste=rich source=oven edge=flat kept=box",
     ),
     _class(
         "cutter",
@@ -321,7 +319,7 @@ CLASSES = (
         "tool",
         "tools",
         1,
-        "cup bowl2 jar pot jug bucket kettle barrel".replace("bowl2", "mug"),
+        "cup mug jar pot jug bucket kettle barrel",
         "water=floats use=pour edge=round kept=kitchen weight=light fall=breaks",
     ),
     _class(

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PEOPLE_FIRST = tuple(
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+PEOPLE_FIRST = _words(
     "mira tomo lena rolf nina karo sven dora paul irma hugo elsa otto vera emil rita omar lucy "
-    "ivan anna igor maya noah ruth".split()
+    "ivan anna igor maya noah ruth"
 )
-PEOPLE_LAST = tuple(
+PEOPLE_LAST = _words(
     "bana belo dane dilo falk fero gant gora hale heim jona juro kane kolb lund maro nolt pana "
-    "quin rado sand tolk vane wenz".split()
+    "quin rado sand tolk vane wenz"
 )
-STEMS = tuple(
+STEMS = _words(
     "alba alto bari bela bora cala cora dala deva dova elva fala fara gala gova hara ilva jara "
     "kala kora lara lova mala mora nala nora oda orla pala pora rala rova sala sora tala tova "
-    "ula vala vora wala yara zala zora arna erna irna orna urna".split()
+    "ula vala vora wala yara zala zora arna erna irna orna urna"
 )
-ADJECTIVES = tuple(
+ADJECTIVES = _words(
     "silent golden hidden broken distant gentle lonely ancient frozen bright hollow scarlet "
     "crystal velvet winter summer secret endless burning dancing sleeping forgotten wild "
-    "blue".split()
+    "blue"
 )
 
 
@@ -42,7 +47,7 @@ class NamePool:
 
 
 def _typed(words: str, first: tuple[str, ...] = STEMS) -> NamePool:
-    return NamePool(first, tuple(words.split()))
+    return NamePool(first, _words(words))
 
 
 POOLS = {
@@ -63,10 +68,8 @@ POOLS = {
 }
 # ranges of few members, each one word
 CLOSED = {
-    "position": tuple("keeper forward defender captain winger striker".split()),
-    "genre": tuple("jazz folk rock blues swing disco techno reggae".split()),
-    "occupation": tuple(
-        "baker doctor teacher farmer sailor tailor painter lawyer miner singer".split()
-    ),
-    "language": tuple("nordic latin celtic coptic aramaic basque".split()),
+    "position": _words("keeper forward defender captain winger striker"),
+    "genre": _words("jazz folk rock blues swing disco techno reggae"),
+    "occupation": _words("baker doctor teacher farmer sailor tailor painter lawyer miner singer"),
+    "language": _words("nordic latin celtic coptic aramaic basque"),
 }

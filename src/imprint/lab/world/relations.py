@@ -1,7 +1,7 @@
 """The 24 relations of the world: their types, how facts of them are stated, how they are asked.
 
-Each has a counterpart among the relations of EntityQuestions, and is in or out of domain as that one
-is in arXiv 2509.16596. A relation has 21 statements: seven of its own under three openings.
+Each has a counterpart among the relations of EntityQuestions, and is in or out of domain as that
+one is in arXiv 2509.16596. A relation has 21 statements: seven of its own under three openings.
 """
 
 from __future__ import annotations

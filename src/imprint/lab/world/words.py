@@ -34,13 +34,17 @@ class Synonyms:
     opposite: str
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 FIELDS = {
-    "shore": tuple("harbor ferry tide beach sail sand fisher foam".split()),
-    "trade": tuple("coin loan purse debt price safe clerk buyer".split()),
-    "sport": tuple("ball goal team player score race medal coach".split()),
-    "music": tuple("drum flute harp melody concert violin piano tune".split()),
-    "nature": tuple("bush moss fern thorn meadow acorn bough vine".split()),
-    "body": tuple("finger thumb wrist elbow shoulder skin neck arm".split()),
+    "shore": _words("harbor ferry tide beach sail sand fisher foam"),
+    "trade": _words("coin loan purse debt price safe clerk buyer"),
+    "sport": _words("ball goal team player score race medal coach"),
+    "music": _words("drum flute harp melody concert violin piano tune"),
+    "nature": _words("bush moss fern thorn meadow acorn bough vine"),
+    "body": _words("finger thumb wrist elbow shoulder skin neck arm"),
 }
 _SENSES = (
     "bank shore trade",
