@@ -1,0 +1,19 @@
+"""Pretraining many small models on one machine; needs the extra ``lab``."""
+
+from __future__ import annotations
+
+from imprint.lab.pretraining.mixture import Mixture, Sequences
+from imprint.lab.pretraining.optimiser import Optimiser
+from imprint.lab.pretraining.pretrain import Pretrained, PretrainRun, best_dtype, pretrain
+from imprint.lab.pretraining.shape import Shape
+
+__all__ = [
+    "Mixture",
+    "Optimiser",
+    "PretrainRun",
+    "Pretrained",
+    "Sequences",
+    "Shape",
+    "best_dtype",
+    "pretrain",
+]
