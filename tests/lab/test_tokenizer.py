@@ -18,12 +18,12 @@ ODD = "naïve Ω — 日本語\n\ttab  two <b> 'q' 12"
 
 
 def lexicon() -> list[str]:
-    dice = random.Random(0)
+    dice = random.Random(0)  # noqa: S311
     return ["".join(dice.choices(LETTERS, k=dice.randint(2, 8))) for _ in range(500)]
 
 
 def texts() -> list[str]:
-    dice = random.Random(1)
+    dice = random.Random(1)  # noqa: S311
     return [" ".join([*dice.choices(lexicon(), k=20), "."]) for _ in range(300)]
 
 

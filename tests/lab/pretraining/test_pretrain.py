@@ -62,7 +62,7 @@ def test_a_run_learns_and_is_a_checkpoint(tmp_path: Path, sources: dict[str, Pat
     assert [row["loss"] for row in rows] == [row["loss"] for row in seen]
     assert rows[-1]["loss"] < rows[0]["loss"] - 0.5
     assert done.tokens == 30 * 2 * 16
-    assert done.passes["web"] == pytest.approx(480 / 2999)
+    assert done.passes["web"] == pytest.approx(480 / 2999, abs=1e-4)
     assert sorted(p.name for p in done.path.iterdir() if p.suffix == ".partial") == []
     assert len(list((done.path / "events").iterdir())) == 1
 
