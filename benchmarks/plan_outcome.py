@@ -67,13 +67,13 @@ class Sizes:
 
     steps: int = 1000
     width: int = 96
-    pool: int = 60
+    pool: int = 200
     tests: int = 20
     samples: int = 16
-    subset: int = 240
-    sft_steps: int = 120
-    sft_batch: int = 16
-    sft_lr: float = 2e-4
+    subset: int = 800
+    sft_steps: int = 100
+    sft_batch: int = 32
+    sft_lr: float = 5e-4
     rl_steps: int = 100
     rl_prompts: int = 16
     rl_group: int = 8
