@@ -40,6 +40,7 @@ LAYERS = {
 # within a layer, who may still use whom
 ALSO = {
     "runs": {"tables"},
+    "lab": {"integrations"},
     "models": {"checkpoints"},
     "saes": {"checkpoints", "models", "report"},
 }

@@ -17,7 +17,6 @@ from imprint.lab.methods import (
     choose_parameters,
     hold,
     largest_changes,
-    trained_parameters,
     with_lora,
 )
 from imprint.lab.noise import wrong_labels
@@ -27,13 +26,13 @@ from imprint.lab.trainers import (
     begun,
     check_settings,
     common_arguments,
+    data_identity,
     finish,
     finished,
     loss_curve,
     open_model,
     quiet,
 )
-from imprint.runs import file_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ def sft(
         DependencyError: a package of ``imprint[lab]`` is not installed.
     """
     how, folder = settings or SftSettings(), Path(out)
-    known = {"base": str(base), "data": _identity(rows), **asdict(how)}
+    known = {"base": str(base), "data": data_identity(rows), **asdict(how)}
     done = finished(folder, known)
     if done is not None:
         return done
@@ -248,19 +247,3 @@ def _steps(how: SftSettings, rows: int) -> int:
 def _context(model: Any) -> int:
     told = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return int(told) if told else 1 << 30
-
-
-def _identity(rows: Sequence[Mapping[str, Any]] | str | Path) -> str:
-    """Tell one set from another."""
-    import hashlib
-    import json
-
-    if isinstance(rows, str | Path) and Path(rows).is_file():
-        return str(file_identity(Path(rows)).get("sha256", rows))
-    if isinstance(rows, str | Path):
-        return str(rows)
-    told = json.dumps([dict(row) for row in rows], sort_keys=True, default=str)
-    return hashlib.sha256(told.encode()).hexdigest()
-
-
-__all__ = ["SftSettings", "sft", "trained_parameters"]

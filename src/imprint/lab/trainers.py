@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from imprint.errors import CheckpointError, ConfigError, require
-from imprint.runs import dump_json, write_atomic
+from imprint.runs import dump_json, file_hash, write_atomic
 
 Dtype = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["cosine", "linear", "constant_with_warmup"]
@@ -99,6 +100,15 @@ def open_model(base: str | Path, *, device: str | None = None) -> tuple[Any, Any
     if loaded.device.type == "cpu" and (loaded.context or 0) <= 256:
         loaded.model.set_attn_implementation("eager")  # faster than SDPA at such lengths
     return loaded.model, tokenizer
+
+
+def data_identity(rows: Sequence[Mapping[str, Any]] | str | Path) -> str:
+    """Tell one set of rows from another: the sha256 of its file or of the rows."""
+    if isinstance(rows, str | Path):
+        path = Path(rows)
+        return file_hash(path) if path.is_file() else str(path)
+    told = json.dumps([dict(row) for row in rows], sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def finished(out: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
