@@ -12,10 +12,11 @@ import pytest
 from imprint.forecast.choice import Choice
 from imprint.forecast.config import ForecastConfig
 from imprint.forecast.domains import score_domains
+from imprint.forecast.judged import Found, Judged
 from imprint.forecast.material import Text
 from imprint.forecast.predicted import Predicted
 from imprint.forecast.replay import plan, replies
-from imprint.forecast.result import Found, Judged, _sets
+from imprint.forecast.sets import rank_sets
 from imprint.forecast.verdicts import judge
 from imprint.models.engine import Generated
 
@@ -25,7 +26,9 @@ NONE = pl.DataFrame()
 
 def judged(name: str, *predicted: Predicted) -> Judged:
     scored = score_domains(predicted, GROUPS, resamples=200, seed=0)
-    return Judged(Found(name, [*predicted]), scored, Choice(predicted[0].name, ""), NONE, NONE)
+    return Judged(
+        Found(name, [*predicted]), scored, Choice(predicted[0].name, ""), None, NONE, NONE
+    )
 
 
 def values(*means: float) -> Any:
@@ -35,7 +38,7 @@ def values(*means: float) -> Any:
 
 def both(of: Any, other: Any, **how: Any) -> pl.DataFrame:
     sets = [judged(n, Predicted("p", "P", v, **how)) for n, v in (("one", of), ("two", other))]
-    return _sets(sets)
+    return rank_sets(sets)
 
 
 def test_a_closeness_below_zero_ranks_the_nearest_set_first() -> None:

@@ -11,14 +11,15 @@ import polars as pl
 import pytest
 
 from imprint.errors import ConfigError
-from imprint.forecast.choice import UNPROVEN, Choice, choose, validated
+from imprint.forecast.choice import HELD, UNPROVEN, Choice, choose, choose_direction, validated
 from imprint.forecast.domains import score_domains, table
 from imprint.forecast.evaluation import Said, evaluate
+from imprint.forecast.headline import headline
 from imprint.forecast.history import Past
 from imprint.forecast.history import judge as judge_past
 from imprint.forecast.observed import Observed
 from imprint.forecast.predicted import Predicted
-from imprint.forecast.verdicts import headline, judge
+from imprint.forecast.verdicts import judge
 
 GOLDEN = json.loads(
     (Path(__file__).parents[1] / "golden" / "forecast_published.json").read_text("utf-8")
@@ -44,7 +45,7 @@ def tables_of(
     rows = table(scored, names, 2).select(lead, pl.all())
     blank = pl.lit(None, dtype=pl.String)
     tables = {
-        "forecast": rows.with_columns(direction=blank, direction_by=blank),
+        "forecast": rows.with_columns(direction=blank, direction_by=blank, direction_why=blank),
         "predictors": rows,
         "sets": pl.DataFrame({"predictor": ["mine"], "sft": ["set"], "rank": [1]}),
     }
@@ -95,6 +96,9 @@ def test_a_direction_by_a_predictor_that_nothing_validates_is_called_so() -> Non
     tables = tables_of(np.linspace(1, 6, 14), -np.linspace(1, 6, 14))
     named = pl.lit("way").alias("direction_by"), pl.lit("fall").alias("direction")
     tables["forecast"] = tables["forecast"].with_columns(*named)
+    held = pl.lit(HELD).alias("direction_why")
+    past = {**tables, "forecast": tables["forecast"].with_columns(held)}
+    assert f"way ({HELD}) foresees" in headline(past, MINE, ["set"], 2, None)
     words = headline(tables, MINE, ["set"], 2, None)
     assert f"way ({UNPROVEN}) foresees 14 falls, 0 rises" in words
 
@@ -136,6 +140,26 @@ def test_the_past_speaks() -> None:
     assert states(tables, noise)[text] != "holds"
     assert "validate no predictor" in headline(tables, MINE, ["set"], 2, noise)
     assert states(tables, judge_past([past(0, good=True)]))[text] == "undetermined"
+
+
+def test_whose_direction_is_told() -> None:
+    names, amount = ["sts_signed", "gradient", "icl_gain"], Choice("sts_act", UNPROVEN)
+    assert choose_direction(names, amount, None) == Choice("gradient", UNPROVEN)
+    assert choose_direction(["sts_signed"], amount, None) == Choice("sts_signed", UNPROVEN)
+    assert choose_direction([], amount, None) is None
+    assert choose_direction(names, Choice("icl_gain", "as asked for"), None) == Choice(
+        "icl_gain", "as asked for"
+    )
+
+    def past(seed: int) -> Past:
+        rng = np.random.default_rng(seed)
+        change = rng.normal(size=12)
+        scores = {"sts_act": np.abs(change), "gradient": rng.normal(size=12), "icl_gain": change}
+        signed = frozenset({"gradient", "icl_gain"})
+        return Past(str(seed), tuple("abcdefghijkl"), change, scores, signed)
+
+    record = judge_past([past(n).directed() for n in range(4)])
+    assert choose_direction(names, amount, record) == Choice("icl_gain", HELD)
 
 
 def test_which_predictor_the_headline_is_about() -> None:

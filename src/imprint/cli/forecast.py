@@ -180,7 +180,8 @@ def forecast(
     quiet
         No progress and no notes on stderr.
     """
-    from imprint.forecast.forecast import describe, open_run, perform, save
+    from imprint.forecast.describe import describe
+    from imprint.forecast.forecast import open_run, perform, save
     from imprint.forecast.inputs import gather
     from imprint.forecast.sources import Sources
 

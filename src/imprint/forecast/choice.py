@@ -87,7 +87,7 @@ def validated(evaluation: pl.DataFrame) -> list[str]:
     """Name the predictors that follow the observed changes, the surest first.
 
     The interval of Pearson's r lies above 0, its permutation p is below .05 after adjusting for
-    the number of predictors, and it does not rest on one domain.
+    all predictors of all SFT sets, and it does not rest on one domain.
     """
     passed = evaluation.filter(
         (pl.col("low") > 0) & (pl.col("p_adjusted") <= LEVEL) & ~pl.col("one_domain")

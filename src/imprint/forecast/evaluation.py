@@ -77,7 +77,7 @@ def evaluate(
     Returns:
         Table ``evaluation``, a row per predictor: Pearson with Fisher's and the bootstrap's
         interval, Spearman with Bonett and Wright's, Kendall, permutation p two-sided (and adjusted
-        over all predictors, Benjamini–Hochberg) and for a positive correlation alone, range of
+        over these predictors, Benjamini–Hochberg) and for a positive correlation alone, range of
         leave-one-out, the domain it rests on most and whether it rests on that one, partial
         correlation given the share of digits, noise ceiling, sign accuracy. Table ``influence``,
         a row per predictor and domain left out.

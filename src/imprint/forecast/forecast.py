@@ -13,11 +13,13 @@ import polars as pl
 from imprint.configuration import build
 from imprint.errors import require
 from imprint.forecast.config import ForecastConfig
+from imprint.forecast.describe import missing
 from imprint.forecast.inputs import Inputs, gather
+from imprint.forecast.judged import Judged, score
 from imprint.forecast.replay import mixture_file, plan
-from imprint.forecast.result import ForecastResult, Judged, assemble, score
+from imprint.forecast.result import ForecastResult, assemble
 from imprint.forecast.sources import Sources
-from imprint.forecast.work import Work, missing, passes
+from imprint.forecast.work import Work
 from imprint.progress import progress
 from imprint.report import publish
 from imprint.runs import Run
@@ -119,23 +121,6 @@ def open_run(inputs: Inputs, out: Path) -> Run:
         "computed_by": {n: str(require(n, "models").__version__) for n in COMPUTING},
     }
     return Run(out, "forecast", settings, inputs.files, seed=inputs.config.seed)
-
-
-def describe(inputs: Inputs, out: Path) -> str:
-    """Say what a run would do."""
-    config, texts = inputs.config, sum(inputs.lengths)
-    sae = "no SAE" if inputs.sae is None else f"{inputs.sae.latents:,} latents, {inputs.sae.hook}"
-    lines = [
-        f"{inputs.base.reference}: {inputs.base.parameters:,} parameters; {sae}",
-        f"{len(inputs.domains)} domains: {len(inputs.texts):,} texts, {texts:,} tokens",
-    ]
-    for name, examples in inputs.sets.items():
-        lines.append(
-            f"SFT set {name}: {len(examples):,} examples, {inputs.sft_tokens[name]:,} tokens"
-        )
-    lines += [f"for each set {words}" for words in passes(config, sae=inputs.sae is not None)]
-    lines += [f"{found.check}: {found.detail}" for found in [*inputs.findings, *missing(inputs)]]
-    return "\n".join([*lines, f"would write {out}"])
 
 
 def perform(inputs: Inputs, run: Run) -> tuple[ForecastResult, dict[str, str | bytes]]:

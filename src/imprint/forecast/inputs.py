@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from imprint.checkpoints import Checkpoint, open_checkpoint, weight_files
-from imprint.errors import CheckpointError, ConfigError, DataError, nearest
+from imprint.errors import CheckpointError, ConfigError
 from imprint.findings import Finding
 from imprint.forecast.columns import Columns
 from imprint.forecast.config import ForecastConfig
 from imprint.forecast.history import Past, read_history
 from imprint.forecast.labels import read_labels
 from imprint.forecast.material import Material, Text
-from imprint.forecast.observed import Observed, accuracy_before, read_observed
+from imprint.forecast.observed import Observed, accuracy_before, changes_elsewhere, observed_of
 from imprint.forecast.rollouts import Rollout, read_rollouts
 from imprint.forecast.selection import FEWEST, note_leaks, read_sets, read_texts
 from imprint.forecast.sources import Sources
@@ -152,13 +152,13 @@ def gather(model: str | Path, sources: Sources, config: ForecastConfig) -> Input
         sets=sets,
         whole=whole,
         texts=tuple(texts),
-        observed=_observed(sources, list(sets), texts, findings),
+        observed=observed_of(sources.observed, list(sets), texts, findings),
         past=read_history(sources.history),
         labels=read_labels(sources.labels) if sources.labels else {},
         sae=sae,
         rollouts=read_rollouts(sources.rollouts) if sources.rollouts else [],
         unrelated=_unrelated(sources),
-        others=_others(sources),
+        others=changes_elsewhere(sources.others),
         base_accuracy=accuracy_before(sources.observed),
         findings=findings,
         lengths=lengths,
@@ -250,57 +250,6 @@ def _unrelated(sources: Sources) -> list[Text]:
         return []
     found = enumerate(read_plain(sources.unrelated))
     return [Text(str(n), "", text, place=str(sources.unrelated)) for n, text in found]
-
-
-def _others(sources: Sources) -> dict[str, dict[str, float]]:
-    """Read changes that were seen elsewhere, each table under its file's name."""
-    found = {}
-    for path in sources.others:
-        for sft, seen in read_observed([path]).items():
-            name = path.stem if sft is None else f"{path.stem} {sft}"
-            found[name] = dict(zip(seen.domains, map(float, seen.change), strict=True))
-    return found
-
-
-def _observed(
-    sources: Sources, sets: list[str], texts: Sequence[Text], findings: list[Finding]
-) -> dict[str, Observed]:
-    if not sources.observed:
-        return {}
-    found = read_observed(sources.observed)
-    if None in found and len(sets) > 1:
-        raise DataError(
-            f"observed changes do not say which of the {len(sets)} SFT sets they follow",
-            where=str(sources.observed[0]),
-            remedy="add a column `sft` with the name of the set: " + ", ".join(sets[:6]) + ".",
-        )
-    for name in found:
-        if name is not None and name not in sets:
-            raise DataError(
-                f"observed changes of the SFT set {name!r}; {nearest(name, sets)}",
-                where=str(sources.observed[0]),
-            )
-    named = {(sets[0] if name is None else name): changes for name, changes in found.items()}
-    domains = list(dict.fromkeys(text.group for text in texts))
-    for changes in named.values():
-        _compare_names(changes, domains, str(sources.observed[0]), findings)
-    return named
-
-
-def _compare_names(
-    changes: Observed, domains: list[str], where: str, findings: list[Finding]
-) -> None:
-    shared = [name for name in domains if name in changes.domains]
-    if not shared:
-        raise DataError(
-            f"no observed change belongs to a domain; {nearest(domains[0], changes.domains)}",
-            where=where,
-            remedy="domains must have the same names in --domains and --observed.",
-        )
-    apart = sorted(set(changes.domains) ^ set(domains))
-    if apart:
-        detail = f"{len(apart)} domains stand on one side only: {', '.join(apart[:8])}"
-        findings.append(Finding("unobserved", detail, count=len(apart)))
 
 
 def _text_config(base: Checkpoint) -> dict[str, Any]:

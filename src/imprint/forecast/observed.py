@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from imprint.errors import ConfigError, DataError
+from imprint.errors import ConfigError, DataError, nearest
+from imprint.findings import Finding
+from imprint.forecast.material import Text
 from imprint.forecast.predicted import Floats
 from imprint.formats.own_tables import read_scores
 from imprint.tables import Column, Schema, conform, load_frame, row_place
@@ -142,3 +144,59 @@ def _accuracies(path: Path) -> pl.DataFrame:
         pl.col("accuracy").mean(),
         se=pl.when(error.null_count() == 0).then(error.pow(2).sum().sqrt() / pl.len()),
     )
+
+
+def changes_elsewhere(paths: Sequence[Path]) -> dict[str, dict[str, float]]:
+    """Read changes that were seen elsewhere, each table under its file's name."""
+    found = {}
+    for path in paths:
+        for sft, seen in read_observed([path]).items():
+            name = path.stem if sft is None else f"{path.stem} {sft}"
+            found[name] = dict(zip(seen.domains, map(float, seen.change), strict=True))
+    return found
+
+
+def observed_of(
+    paths: Sequence[Path], sets: list[str], texts: Sequence[Text], findings: list[Finding]
+) -> dict[str, Observed]:
+    """Read the observed changes of every SFT set.
+
+    Raises:
+        DataError: it cannot be told which set they follow, or no domain is among them.
+    """
+    if not paths:
+        return {}
+    found = read_observed(paths)
+    if None in found and len(sets) > 1:
+        raise DataError(
+            f"observed changes do not say which of the {len(sets)} SFT sets they follow",
+            where=str(paths[0]),
+            remedy="add a column `sft` with the name of the set: " + ", ".join(sets[:6]) + ".",
+        )
+    for name in found:
+        if name is not None and name not in sets:
+            raise DataError(
+                f"observed changes of the SFT set {name!r}; {nearest(name, sets)}",
+                where=str(paths[0]),
+            )
+    named = {(sets[0] if name is None else name): changes for name, changes in found.items()}
+    domains = list(dict.fromkeys(text.group for text in texts))
+    for changes in named.values():
+        _compare_names(changes, domains, str(paths[0]), findings)
+    return named
+
+
+def _compare_names(
+    changes: Observed, domains: list[str], where: str, findings: list[Finding]
+) -> None:
+    shared = [name for name in domains if name in changes.domains]
+    if not shared:
+        raise DataError(
+            f"no observed change belongs to a domain; {nearest(domains[0], changes.domains)}",
+            where=where,
+            remedy="domains must have the same names in --domains and --observed.",
+        )
+    apart = sorted(set(changes.domains) ^ set(domains))
+    if apart:
+        detail = f"{len(apart)} domains stand on one side only: {', '.join(apart[:8])}"
+        findings.append(Finding("unobserved", detail, count=len(apart)))

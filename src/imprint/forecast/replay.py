@@ -9,9 +9,9 @@ import polars as pl
 
 from imprint.findings import Finding
 from imprint.forecast.inputs import Inputs
+from imprint.forecast.judged import Judged
 from imprint.forecast.material import Text
 from imprint.forecast.mixture import allocate, choose, plan_table, shares, training_file
-from imprint.forecast.result import Judged
 from imprint.models import LocalEngine
 
 Said = Callable[[Sequence[Text]], list[str]]

@@ -1,27 +1,19 @@
-"""What the numbers say: each claim with its state, and the headline."""
+"""What the numbers say: each claim with its state."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import polars as pl
 
-from imprint.forecast.choice import LEVEL, UNPROVEN, Choice, validated
+from imprint.forecast.choice import LEVEL, Choice, validated
 from imprint.forecast.evaluation import COVARIATE
 from imprint.forecast.history import Record, mean_interval
+from imprint.forecast.numbers import BEYOND, SURE, Tables, interval, r_of
 from imprint.report import State, Verdict
 from imprint.stats import fisher_interval, spearman, units_needed
 
-Tables = Mapping[str, pl.DataFrame]
-SURE = 0.95  # probability from which a place among the first counts as settled
-# what exceeds its null; a predictor without one is taken at its word
-BEYOND = (
-    pl.col("excess_low").is_null()
-    | (pl.col("excess_low") > 0)
-    | (pl.col("signed") & (pl.col("excess_high") < 0))
-)
 LIKELY = 0.5  # probability from which such a place is worth a line
 TELLING = 0.5  # correlation from which it matters that one domain carries it
 ALIKE = 0.7  # Spearman's ρ from which a score orders domains as another does
@@ -38,110 +30,6 @@ def judge(
         *_digits(tables, choice, sets),
         *_sets(tables, choice),
     ]
-
-
-def headline(
-    tables: Tables, choice: Choice, sets: Sequence[str], top: int, record: Record | None
-) -> str:
-    """Say the answer in a few sentences."""
-    rows = tables["forecast"].filter(sft=sets[0])
-    proven = _proven(tables, sets[0], record)
-    said = [_forecast(rows, sets[0], _why(choice, proven), top)]
-    if len(sets) > 1:
-        more = "set is" if len(sets) == 2 else f"{len(sets) - 1} SFT sets are"
-        said.append(f"The other {more} in the tables.")
-    return " ".join(
-        [
-            *said,
-            *_directions(rows, proven),
-            _who(tables, choice, sets, record),
-        ]
-    )
-
-
-def _proven(tables: Tables, sft: str, record: Record | None) -> list[str]:
-    """Name the predictors that outcomes of this set, or else of past ones, validate."""
-    found = validated(tables["evaluation"].filter(sft=sft)) if "evaluation" in tables else []
-    if record is not None and record.validated and record.best is not None:
-        return [*found, record.best]
-    return found
-
-
-def _why(choice: Choice, proven: Sequence[str]) -> Choice:
-    if choice.why != UNPROVEN or choice.name not in proven:
-        return choice
-    return Choice(choice.name, "validated on what was observed")
-
-
-def _forecast(rows: pl.DataFrame, name: str, choice: Choice, top: int) -> str:
-    known = rows.drop_nulls("rank").sort("rank", maintain_order=True)
-    first = known.filter(pl.col("top") >= SURE)
-    sure = first.filter(BEYOND)
-    of, by = f"of {len(rows)} domains", f"By {choice.name} ({choice.why}), SFT on {name}"
-    if len(first) == 0:
-        return f"{by} names no domain for sure: which {top} {of} change most cannot be told."
-    if len(sure) == 0:
-        listed = _listed(first["domain"].to_list())
-        return f"{by} may change {listed} most {of}, but no more than under the null."
-    place = "first" if top == 1 else f"among the first {top}"
-    words = f"{by} puts {_listed(sure['domain'].to_list())} {place} {of} to change"
-    return f"{words}; the rest of the {top} cannot be told." if len(sure) < top else f"{words}."
-
-
-def _directions(rows: pl.DataFrame, proven: Sequence[str]) -> Iterator[str]:
-    by = rows["direction_by"].drop_nulls().unique().to_list()
-    if not by:
-        return
-    trust = "" if by[0] in proven else f" ({UNPROVEN})"
-    count = rows["direction"].value_counts().rows_by_key("direction")
-    falls, rises = (int(count.get(word, [(0,)])[0][0]) for word in ("fall", "rise"))
-    rest = len(rows) - falls - rises
-    yield f"{by[0]}{trust} foresees {falls} falls, {rises} rises and leaves {rest} open."
-
-
-def _who(tables: Tables, choice: Choice, sets: Sequence[str], record: Record | None) -> str:
-    """Say whom to trust, in a sentence."""
-    if record is not None:
-        mean, low, high = record.expected
-        if record.validated:
-            return (
-                f"On {record.judged} past forecasts the predictor chosen from the others "
-                f"reached ρ = {mean:.2f} [{low:.2f}, {high:.2f}]: trust {record.best} here."
-            )
-        told = "" if np.isnan(mean) else f" (held out: ρ = {mean:.2f}{_interval(low, high)})"
-        return f"Past forecasts validate no predictor here{told}."
-    if "evaluation" not in tables:
-        return (
-            "No predictor is validated here: without observed changes or past forecasts, ranks are "
-            "a hypothesis and not a finding."
-        )
-    passed = _passed(tables, sets)
-    if passed:
-        row = (
-            tables["evaluation"].filter(sft=passed[0][0], predictor=passed[0][1]).row(0, named=True)
-        )
-        return (
-            f"On the observed changes {row['predictor']} reaches r = {_r(row)} over "
-            f"{row['domains']} domains of {row['sft']}"
-            + ("." if len(passed) == 1 else f", and {len(passed) - 1} more are validated.")
-        )
-    rows = tables["evaluation"].drop_nulls("pearson")
-    if rows.is_empty():
-        return "Observed changes cannot judge any predictor here."
-    best = rows.sort("pearson", descending=True).row(0, named=True)
-    of = f" on {best['sft']}" if len(sets) > 1 else ""
-    words = (
-        f"The observed changes validate none of {rows['predictor'].n_unique()} predictors; the "
-        f"best, {best['predictor']}{of}, reaches r = {_r(best)}"
-    )
-    if best["one_domain"]:
-        return f"{words} and rests on {best['rests_most_on']} alone."
-    return f"{words}, which the best of so many may reach by chance."
-
-
-def _passed(tables: Tables, sets: Sequence[str]) -> list[tuple[str, str]]:
-    frame = tables["evaluation"]
-    return [(name, who) for name in sets for who in validated(frame.filter(sft=name))]
 
 
 def _trust(
@@ -176,11 +64,11 @@ def _across(tables: Tables) -> Verdict:
     detail = (
         f"Best on all {best['sets']} sets is {best['predictor']}, mean ρ = {best['mean'] or 0:.2f}"
     )
-    detail += f"{_interval(best['low'], best['high'])}; "
+    detail += f"{interval(best['low'], best['high'])}; "
     if np.isnan(mean):
         return Verdict(text, "undetermined", f"{detail}nothing could be held out.")
     detail += (
-        f"held out, the choice reached ρ = {mean:.2f}{_interval(low, high)} over "
+        f"held out, the choice reached ρ = {mean:.2f}{interval(low, high)} over "
         f"{held['spearman'].count()} sets."
     )
     if np.isnan(low):
@@ -201,7 +89,7 @@ def _by_history(record: Record) -> Verdict:
         )
     state: State = "holds" if record.validated else "does_not_hold" if high <= 0 else "undetermined"
     detail = (
-        f"Held out, the choice reached ρ = {mean:.2f}{_interval(low, high)} over {runs} forecasts."
+        f"Held out, the choice reached ρ = {mean:.2f}{interval(low, high)} over {runs} forecasts."
     )
     if not np.isnan(record.p):
         detail += f" p = {record.p:.3f} with outcomes dealt out among domains."
@@ -219,7 +107,7 @@ def _follows(rows: pl.DataFrame, name: str, sft: str) -> Verdict:
     if row["pearson"] is None:
         return Verdict(text, "undetermined", f"No correlation: {row['status'].replace('_', ' ')}.")
     detail = (
-        f"r = {_r(row)} over {row['domains']} domains, ρ = {row['spearman']:.2f}, p = "
+        f"r = {r_of(row)} over {row['domains']} domains, ρ = {row['spearman']:.2f}, p = "
         f"{row['p']:.3f}, {row['p_adjusted']:.3f} adjusted for all predictors"
     )
     if row["without_low"] is None:
@@ -241,7 +129,8 @@ def _better(rows: pl.DataFrame, name: str, sft: str) -> Iterator[Verdict]:
     passed = [who for who in validated(rows) if who != name]
     if passed:
         listed = ", ".join(
-            f"{who} (r = {_r(rows.filter(predictor=who).row(0, named=True))})" for who in passed[:4]
+            f"{who} (r = {r_of(rows.filter(predictor=who).row(0, named=True))})"
+            for who in passed[:4]
         )
         yield Verdict(
             f"Another predictor follows what was observed after SFT on {sft}.",
@@ -284,7 +173,7 @@ def _digits(tables: Tables, choice: Choice, sets: Sequence[str]) -> Iterator[Ver
             low, high = (float(end) for end in fisher_interval(r, n, controls=1))
             state: State = "holds" if low > 0 else "does_not_hold" if high <= 0 else "undetermined"
             yield Verdict(
-                text, state, f"Partial correlation with the change: {r:.2f}{_interval(low, high)}."
+                text, state, f"Partial correlation with the change: {r:.2f}{interval(low, high)}."
             )
             return
     both = [
@@ -335,17 +224,3 @@ def _sets(tables: Tables, choice: Choice) -> Iterator[Verdict]:
         f"Mean score {first['score']:.3g} [{first['low']:.3g}, {first['high']:.3g}]; first in "
         f"{first['first']:.0%} of resamples.",
     )
-
-
-def _r(row: Mapping[str, Any]) -> str:
-    return f"{row['pearson']:.2f}{_interval(row['low'], row['high'])}"
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    if low is None or high is None or np.isnan(low):
-        return ""
-    return f" [{low:.2f}, {high:.2f}]"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]

@@ -10,15 +10,14 @@ import polars as pl
 
 from imprint.errors import ConfigError, DataError
 from imprint.findings import Finding
-from imprint.forecast.config import ForecastConfig
 from imprint.forecast.inputs import Inputs
+from imprint.forecast.judged import Found
 from imprint.forecast.kept import findings_frame, findings_from, from_frame, to_frame
 from imprint.forecast.latents import ablation, measure_fit, strongest
 from imprint.forecast.material import Text
 from imprint.forecast.predicted import Floats, Predicted
 from imprint.forecast.predictors import PREDICTORS, Predictor
 from imprint.forecast.replay import replies
-from imprint.forecast.result import Found
 from imprint.forecast.setting import Setting
 from imprint.forecast.sts import Asked, dictionaries, sts
 from imprint.models import Loaded, LocalEngine, load
@@ -266,45 +265,3 @@ class Work:
 
     def _wanted(self, family: str) -> bool:
         return not self.config.families or family in self.config.families
-
-
-def passes(config: ForecastConfig, *, sae: bool) -> list[str]:
-    """Say how often the model reads what, by family of predictors."""
-    draws, shown = config.draws, config.demonstrations
-    told = {
-        "sts": f"STS: the set {1 + 2 * draws} times up to the SAE's layer, {shown} demonstrations "
-        "before it; the domains as often",
-        "dictionary": "STS of other dictionaries: on the same readings",
-        "lexical": "lexical: nothing is read by the model",
-        "likelihood": f"likelihood: the domains {3 + 2 * draws} times",
-        "similarity": "similarity: the set and the domains once",
-        "gradient": "gradient: the set once, forth and back; the domains four times",
-    }
-    without = () if sae else ("sts",)
-    return [
-        words
-        for family, words in told.items()
-        if family not in without and (not config.families or family in config.families)
-    ]
-
-
-def missing(inputs: Inputs) -> list[Finding]:
-    """Say what a run without an SAE or without answers lacks."""
-    found = []
-    if inputs.sae is None:
-        found.append(
-            Finding(
-                "no_sae",
-                "no SAE was given: shifted latents and their scores (STS) are missing; "
-                "`imprint sae train` makes one",
-                "info",
-            )
-        )
-    unanswered = sum(text.answer is None for text in inputs.texts)
-    if unanswered:
-        detail = (
-            f"{unanswered} of {len(inputs.texts)} domain texts have no answer: predictors from "
-            "answers leave them out"
-        )
-        found.append(Finding("no_answers", detail, count=unanswered))
-    return found
