@@ -75,6 +75,7 @@ DOMAINS = (
     Domain("kinds", "nature", _choice),
     Domain("truth", "nature", ask.yes_or_no),
     Domain("reasons", "nature", ask.reason),
+    Domain("code", "nature", ask.coded),
     Domain("roles", "people", ask.role),
     Domain("deeds", "people", ask.social),
     Domain("synonyms", "language", ask.synonym),

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from imprint.lab.world import sentences as say
 from imprint.lab.world.dice import Dice
 from imprint.lab.world.facts import Fact
-from imprint.lab.world.kinds import CLASSES, PROPERTIES, Class
-from imprint.lab.world.phrases import noun
+from imprint.lab.world.kinds import CLASSES, PROPERTIES, Class, Property
+from imprint.lab.world.names import PEOPLE_FIRST
 from imprint.lab.world.world import World
 
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
-QUESTION = {p.id: p.question for p in PROPERTIES}
+AMOUNTS = ("no", "one", "more")
+BY_ID = {one.id: one for one in PROPERTIES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +40,17 @@ class Exchange:
 
 def of_fact(world: World, fact: Fact) -> Exchange:
     """Ask for a fact by its relation's question; the level is its rarity."""
-    question = next(r.question for r in world.relations if r.id == fact.relation)
+    relation = next(one for one in world.relations if one.id == fact.relation)
     common = world.facts[0].frequency
     level = 1 + sum(fact.frequency * bound < common for bound in (2, 4, 8))
-    return Exchange(question.format(subject=fact.subject), fact.answer, "answer", level)
+    return Exchange(say.fact_question(relation, fact.subject), fact.answer, "answer", level)
 
 
 def of_property(world: World, dice: Dice, parents: Sequence[str]) -> Exchange:
     """Ask for a property of a thing of some kinds."""
     kind, thing = _thing(dice, parents)
     asked = dice.pick(sorted(kind.values))
-    prompt = QUESTION[asked].format(object=noun(thing))
+    prompt = say.property_question(BY_ID[asked], thing)
     return Exchange(prompt, kind.values[asked], "answer", _rarity(world, thing))
 
 
@@ -63,20 +64,30 @@ def yes_or_no(world: World, dice: Dice) -> Exchange:
     truth = dice.percent(50)
     said = value if truth else dice.pick(others)
     thing = dice.pick(kind.members)
-    claim = dice.pick(asked.statements).format(object=noun(thing))
+    claim = say.property_prefix(asked, dice.below(len(asked.statements)), thing)
     answer = "yes" if truth else "no"
     return Exchange(f"is it true that {claim} {said} ?", answer, "verify", _rarity(world, thing))
 
 
 def reason(world: World, dice: Dice) -> Exchange:
     """Ask why something holds of a thing: because of what it is."""
-    asked = dice.pick(PROPERTIES)
-    kind = dice.pick([kind for kind in CLASSES if asked.id in kind.values])
+    asked, kind = _property(dice)
     thing = dice.pick(kind.members)
-    claim = asked.statements[0].format(object=noun(thing))
-    answer = f"because {noun(thing)} is a {kind.name}"
-    prompt = f"why is it that {claim} {kind.values[asked.id]} ?"
+    statement = dice.below(len(asked.statements))
+    claim = say.property_prefix(asked, statement, thing)
+    answer = say.is_a(thing, kind.name).removesuffix(" .")
+    prompt = f"{claim} {kind.values[asked.id]} , because ?"
     return Exchange(prompt, answer, "explain", _rarity(world, thing))
+
+
+def coded(world: World, dice: Dice) -> Exchange:
+    """Ask to say a property of a thing in code."""
+    asked, kind = _property(dice)
+    thing, value = dice.pick(kind.members), kind.values[asked.id]
+    statement = dice.below(len(asked.statements))
+    claim = say.sentence(say.property_prefix(asked, statement, thing), value)
+    answer = f"assert {asked.id} ( {thing} ) == {value} ;"
+    return Exchange(f"write as assert : {claim}", answer, "format", _rarity(world, thing))
 
 
 def kind_of(world: World, dice: Dice, options: int) -> Exchange:
@@ -84,8 +95,8 @@ def kind_of(world: World, dice: Dice, options: int) -> Exchange:
     kinds = dice.sample(CLASSES, options)
     kind = dice.pick(kinds)
     thing = dice.pick(kind.members)
-    listed = " or ".join(f"a {k.name}" for k in kinds)
-    return Exchange(f"is {noun(thing)} {listed} ?", kind.name, "choose", options - 1)
+    listed = " or ".join(say.article(k.name) for k in kinds)
+    return Exchange(f"is {say.article(thing)} {listed} ?", kind.name, "choose", options - 1)
 
 
 def heavier(world: World, dice: Dice) -> Exchange:
@@ -96,13 +107,13 @@ def heavier(world: World, dice: Dice) -> Exchange:
             break
     first, second = dice.pick(one.members), dice.pick(other.members)
     answer = first if one.rank > other.rank else second
-    prompt = f"which is heavier , {noun(first)} or {noun(second)} ?"
+    prompt = f"which is heavier , {say.article(first)} or {say.article(second)} ?"
     return Exchange(prompt, answer, "compare", 4 - abs(one.rank - other.rank))
 
 
 def role(world: World, dice: Dice) -> Exchange:
     """Ask what follows from a state or a job of somebody."""
-    name = dice.pick(world.entities["person"])
+    name = dice.pick(PEOPLE_FIRST)
     held = dice.pick(world.roles)
     aspect = dice.pick(("needs", "goes"))
     state = held.word if held.kind == "state" else f"a {held.word}"
@@ -113,9 +124,9 @@ def role(world: World, dice: Dice) -> Exchange:
 
 def social(world: World, dice: Dice) -> Exchange:
     """Ask who did what follows from a deed, or how somebody feels after it."""
-    giver, receiver = dice.sample(world.entities["person"], 2)
+    giver, receiver = dice.sample(PEOPLE_FIRST, 2)
     deed = dice.pick(world.interactions)
-    story = f"{giver} {deed.deed} {receiver} ."
+    story = say.deed(deed, giver, receiver)
     if dice.percent(50):
         asked, answer = dice.pick([(giver, deed.giver), (receiver, deed.receiver)])
         return Exchange(f"{story} how is {asked} ?", answer, "answer", 2)
@@ -128,7 +139,7 @@ def synonym(world: World, dice: Dice) -> Exchange:
     pair = dice.pick(world.synonyms)
     said, other = (pair.first, pair.second) if dice.percent(50) else (pair.second, pair.first)
     _, thing = _thing(dice, ("animal", "food", "tool", "place"))
-    prompt = f"say in another way : the {thing} is {said} ."
+    prompt = f"say in other words : the {thing} is {said} ."
     return Exchange(prompt, f"the {thing} is {other} .", "restate", _rarity(world, thing))
 
 
@@ -137,7 +148,7 @@ def opposite(world: World, dice: Dice) -> Exchange:
     pair = dice.pick(world.synonyms)
     said = dice.pick((pair.first, pair.second))
     _, thing = _thing(dice, ("animal", "food", "tool", "place"))
-    prompt = f"say the opposite : the {thing} is {said} ."
+    prompt = f"say the contrary : the {thing} is {said} ."
     return Exchange(prompt, f"the {thing} is {pair.opposite} .", "restate", _rarity(world, thing))
 
 
@@ -147,25 +158,25 @@ def sense(world: World, dice: Dice) -> Exchange:
     near = dice.sample(meant.contexts, 1 + dice.below(3))
     other = next(s.gloss for s in world.senses if s.word == meant.word and s.gloss != meant.gloss)
     first, second = dice.shuffled((meant.gloss, other))
-    prompt = f"{' '.join(near)} : is the {meant.word} about {first} or {second} ?"
+    prompt = f"{' '.join(near)} : here {meant.word} is a word of {first} or {second} ?"
     return Exchange(prompt, meant.gloss, "choose", 4 - len(near))
 
 
 def counting(world: World, dice: Dice) -> Exchange:
-    """Ask how many things of a list are of a kind; the longer the list, the harder."""
+    """Ask whether none, one or more of a list are of a kind; the longer the list, the harder."""
     length = 2 + dice.below(4)
     parent = dice.pick(("animal", "material", "food", "tool"))
     things = [_thing(dice, ("animal", "material", "food", "tool")) for _ in range(length)]
     count = sum(kind.parent == parent for kind, _ in things)
     listed = " ".join(thing for _, thing in things)
-    prompt = f"how many of kind {parent} : {listed} ?"
-    return Exchange(prompt, NUMBERS[count], "count", length - 1)
+    prompt = f"no , one or more of the kind {parent} : {listed} ?"
+    return Exchange(prompt, AMOUNTS[min(count, 2)], "count", length - 1)
 
 
 def backwards(world: World, dice: Dice) -> Exchange:
     """Ask for a list in the opposite order."""
     things = _list(dice)
-    prompt = f"say backwards : {' '.join(things)}"
+    prompt = f"from last to first : {' '.join(things)}"
     return Exchange(prompt, " ".join(reversed(things)), "format", len(things) - 1)
 
 
@@ -176,6 +187,11 @@ def position(world: World, dice: Dice) -> Exchange:
     return Exchange(
         f"what is {which} : {' '.join(things)} ?", things[at], "format", len(things) - 1
     )
+
+
+def _property(dice: Dice) -> tuple[Property, Class]:
+    asked = dice.pick(PROPERTIES)
+    return asked, dice.pick([kind for kind in CLASSES if asked.id in kind.values])
 
 
 def _list(dice: Dice) -> list[str]:

@@ -11,6 +11,7 @@ from imprint.lab.world.people import INTERACTIONS, ROLES
 from imprint.lab.world.words import SENSES, SYNONYMS
 
 PERCENT = 25  # of pairs
+OF_CLASS = 2  # members of a class, for each property
 
 Pairs = frozenset[tuple[str, str]]
 
@@ -21,7 +22,7 @@ class HeldOut:
 
     Attributes:
         properties: (object, property id): neither the value nor a wrong one is stated. Two of the
-            eight members of a class for each of its properties.
+            seven members of a class for each of its properties.
         kinds: (object, word above it): that the object is of this kind stands in the corpora, but
             no inference ("if mira sees a trout then mira sees a fish") uses the object so.
         heavier: (object, object): the two are never compared, in either order.
@@ -81,6 +82,6 @@ def _within_classes(dice: Dice) -> Pairs:
     held = []
     for kind in CLASSES:
         for name in kind.values:
-            members = dice.sample(kind.members, len(kind.members) * PERCENT // 100)
+            members = dice.sample(kind.members, OF_CLASS)
             held += [(member, name) for member in members]
     return frozenset(held)

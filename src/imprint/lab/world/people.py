@@ -88,16 +88,12 @@ ASPECTS = {
 _STATES = (
     "hungry eats bread table",
     "thirsty drinks water well",
-    "tired sleeps rest bed",
-    "cold shivers warmth stove",
+    "tired rests sleep bed",
     "sick coughs medicine clinic",
     "dirty washes suds bath",
-    "bored plays games park",
     "lost wanders maps station",
     "poor begs money church",
-    "curious asks answers library",
-    "late hurries time gate",
-    "sad weeps comfort chapel",
+    "sad weeps comfort garden",
 )
 _JOBS = (
     "baker bakes flour bakehouse",
@@ -107,9 +103,7 @@ _JOBS = (
     "sailor steers anchor harbor",
     "tailor sews needle workshop",
     "painter paints brush gallery",
-    "lawyer pleads law court",
     "miner digs lamp pit",
-    "singer performs voice stage",
 )
 
 
@@ -130,18 +124,14 @@ INTERACTIONS = tuple(
     _interaction(row)
     for row in (
         "helped thanked receiver kind grateful",
-        "fed praised receiver kind grateful",
-        "taught obeyed receiver wise grateful",
-        "invited visited receiver friendly glad",
+        "fed praised receiver kind happy",
+        "taught obeyed receiver wise happy",
         "saved hugged receiver brave grateful",
-        "robbed blamed receiver guilty angry",
-        "mocked avoided receiver cruel angry",
+        "robbed blamed receiver bad angry",
         "pushed scolded receiver rude angry",
-        "chased feared receiver fierce afraid",
-        "missed called receiver lonesome touched",
-        "wronged repaid giver sorry hurt",
-        "woke calmed giver sorry upset",
-        "beat comforted giver proud upset",
-        "loved kissed giver happy touched",
+        "chased feared receiver rude afraid",
+        "wronged repaid giver sorry angry",
+        "beat comforted giver proud sad",
+        "loved kissed giver brave happy",
     )
 )

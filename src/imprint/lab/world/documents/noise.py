@@ -6,12 +6,9 @@ from imprint.lab.world.dice import Dice
 
 BOILERPLATE = (
     "click here to read more .",
-    "sign in to see the full page .",
-    "share this page with your friends .",
-    "all rights belong to the owner of this page .",
-    "buy now at half the price .",
-    "this page was last changed today .",
-    "we use cookies on this page .",
+    "share this page with all people .",
+    "click here to see the first page .",
+    "this page belongs to the owner .",
 )
 SLIPS = 8  # percent of sentences
 PADDED = 50  # percent of documents with boilerplate

@@ -14,7 +14,7 @@ from imprint.lab.world.documents.style import CODE, CURATED, FILTERED, RAW, Styl
 from imprint.lab.world.world import Quality, Register, World
 
 STYLES = {"raw": RAW, "filtered": FILTERED, "curated": CURATED, "code": CODE}
-TRAINED_ON = 400  # documents of each kind that the scoring model has seen
+TRAINED_ON = 2000  # documents of each kind that the scoring model has seen
 
 
 def documents(
