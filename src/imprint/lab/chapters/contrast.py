@@ -1,0 +1,128 @@
+"""Two ways of training compared on the same held-out items, over several trainings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from scipy.special import stdtrit
+
+from imprint.report import State
+
+TRAININGS = 3  # of each way, below which nothing is decided
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Mean difference of the probability of the right answer.
+
+    Attributes:
+        estimate, low, high: the difference and its interval; NaN where there is nothing to compare.
+        trainings: pairs of trainings.
+        items: held-out items.
+        clusters: domains that items are resampled by.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    trainings: int
+    items: int
+    clusters: int
+
+    @property
+    def state(self) -> State:
+        """Whether the first way is better.
+
+        One or two trainings decide nothing: how much trainings differ by chance is then not known.
+        """
+        if self.trainings < TRAININGS or not self.low * self.high > 0:
+            return "undetermined"
+        return "holds" if self.low > 0 else "does_not_hold"
+
+    @property
+    def words(self) -> str:
+        """Write the difference in points with its interval."""
+        if not math.isfinite(self.estimate):
+            return "not measured"
+        over = (
+            f"{self.trainings} pairs of trainings"
+            if self.trainings > 1
+            else "one pair of trainings: the interval leaves out how trainings differ"
+        )
+        if not math.isfinite(self.low):
+            return f"{_points(self.estimate)} points ({over})"
+        ends = f"[{_points(self.low)}, {_points(self.high)}]"
+        return f"{_points(self.estimate)} points {ends} ({over}; {self.items} items)"
+
+
+NOTHING = Contrast(math.nan, math.nan, math.nan, 0, 0, 0)
+
+
+def contrast(pairs: Sequence[tuple[pl.DataFrame, pl.DataFrame]], level: float = LEVEL) -> Contrast:
+    """Compare two ways of training by scores of the same items.
+
+    The variance of the mean is that over items, by domain where there are eight or more, plus that
+    over trainings, which counts the noise of items twice and so errs on the wide side; degrees of
+    freedom are Satterthwaite's.
+
+    Args:
+        pairs: for each training the scores of either way, rows as ``asked.score`` gives them.
+        level: coverage.
+
+    Returns:
+        The first way less the second.
+    """
+    gaps = [_gap(a, b) for a, b in pairs if a.height and b.height]
+    if not gaps:
+        return NOTHING
+    common = sorted(set.intersection(*(set(gap) for gap in gaps)))
+    if not common:
+        return NOTHING
+    values = np.array([[gap[item] for item in common] for gap in gaps])
+    domains = dict(pairs[0][0].select("item", "domain").iter_rows())
+    names = [domains[item] for item in common]
+    grouped = names if len(set(names)) >= 8 else common
+    return _interval(values, grouped, level)
+
+
+def combined(a: Contrast, b: Contrast, level: float = LEVEL) -> Contrast:
+    """Give a − b of two contrasts of different trainings, their errors taken as independent."""
+    if not (math.isfinite(a.estimate) and math.isfinite(b.estimate)):
+        return NOTHING
+    reach = math.hypot(a.high - a.estimate, b.high - b.estimate)
+    at, trainings = a.estimate - b.estimate, min(a.trainings, b.trainings)
+    return Contrast(at, at - reach, at + reach, trainings, min(a.items, b.items), a.clusters)
+
+
+def _gap(a: pl.DataFrame, b: pl.DataFrame) -> dict[str, float]:
+    joined = a.select("item", "probability").join(b.select("item", other="probability"), on="item")
+    return {item: p - q for item, p, q in joined.iter_rows()}
+
+
+def _interval(values: np.ndarray, groups: Sequence[str], level: float) -> Contrast:
+    trainings, items = values.shape
+    mean = float(values.mean())
+    residual = values.mean(axis=0) - mean
+    names = {name: place for place, name in enumerate(dict.fromkeys(groups))}
+    sums = np.zeros(len(names))
+    np.add.at(sums, [names[name] for name in groups], residual)
+    many = len(names)
+    over_items = many / (many - 1) * float((sums**2).sum()) / items**2 if many > 1 else math.nan
+    spread = float(values.mean(axis=1).var(ddof=1)) / trainings if trainings > 1 else 0.0
+    total = over_items + spread
+    free = over_items**2 / max(many - 1, 1) + spread**2 / max(trainings - 1, 1)
+    if not math.isfinite(total):
+        return Contrast(mean, math.nan, math.nan, trainings, items, many)
+    reach = 0.0
+    if total > 0:
+        reach = float(stdtrit(total**2 / free, (1 + level) / 2)) * math.sqrt(total)
+    return Contrast(mean, mean - reach, mean + reach, trainings, items, many)
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}".replace("-", "−")

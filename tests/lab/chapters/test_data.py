@@ -1,0 +1,52 @@
+"""Chapter 5: planned sets are tried against controls, or what is missing is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+import trials_support as toy
+from imprint.lab.chapters import data
+
+
+def test_both_stages_are_tried_and_judged(tmp_path: Path) -> None:
+    chapter = data.run(toy.material(tmp_path))
+    assert chapter.number == 5
+    assert chapter.missing == []
+    assert chapter.state == "undetermined", "one training of each decides nothing"
+    assert chapter.undecided == 2
+    assert "points" in chapter.verdict
+    assert "preset standard" in chapter.verdict
+    arms = {"first", "sft hard", "sft random", "before RL", "rl band", "rl random"}
+    assert set(chapter.tables["data_trials"]["arm"]) == arms
+    found = chapter.tables["data_contrasts"]
+    assert set(found["stage"]) == {"sft", "rl"}
+    assert found["items"].min() > 0
+    assert {a.stance for a in chapter.agreement} == {"cannot tell"}
+
+
+def test_a_second_run_finds_everything_done(tmp_path: Path) -> None:
+    material = toy.material(tmp_path)
+    first = data.run(material)
+    units = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "study" / "units").iterdir()}
+    second = data.run(material)
+    assert units == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "study" / "units").iterdir()}
+    for name, table in first.tables.items():
+        assert table.equals(second.tables[name], null_equal=True)
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    nothing = data.run(replace(toy.material(tmp_path), checkpoints=None, sft=None, rl=None))
+    assert "Not written" in nothing.verdict
+    assert any("SFT rows" in one for one in nothing.missing)
+
+
+def test_given_checkpoints_are_planned_for_and_not_trained(tmp_path: Path) -> None:
+    chapter = data.run(replace(toy.material(tmp_path), pretraining={}))
+    assert "planned and not tried" in chapter.verdict
+    assert any("leave to train" in one for one in chapter.missing)
+    assert "data_trials" not in chapter.tables
+    assert chapter.tables["data_rates_sft"]["n"].min() == 8
+    assert isinstance(chapter.tables["data_rates_rl"], pl.DataFrame)
