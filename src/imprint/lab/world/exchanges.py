@@ -87,7 +87,7 @@ def coded(world: World, dice: Dice) -> Exchange:
     statement = dice.below(len(asked.statements))
     claim = say.sentence(say.property_prefix(asked, statement, thing), value)
     answer = f"assert {asked.id} ( {thing} ) == {value} ;"
-    return Exchange(f"write as assert : {claim}", answer, "format", _rarity(world, thing))
+    return Exchange(f"as assert : {claim}", answer, "format", _rarity(world, thing))
 
 
 def kind_of(world: World, dice: Dice, options: int) -> Exchange:
@@ -139,7 +139,7 @@ def synonym(world: World, dice: Dice) -> Exchange:
     pair = dice.pick(world.synonyms)
     said, other = (pair.first, pair.second) if dice.percent(50) else (pair.second, pair.first)
     _, thing = _thing(dice, ("animal", "food", "tool", "place"))
-    prompt = f"say in other words : the {thing} is {said} ."
+    prompt = f"in other words : the {thing} is {said} ."
     return Exchange(prompt, f"the {thing} is {other} .", "restate", _rarity(world, thing))
 
 
@@ -148,7 +148,7 @@ def opposite(world: World, dice: Dice) -> Exchange:
     pair = dice.pick(world.synonyms)
     said = dice.pick((pair.first, pair.second))
     _, thing = _thing(dice, ("animal", "food", "tool", "place"))
-    prompt = f"say the contrary : the {thing} is {said} ."
+    prompt = f"the contrary : the {thing} is {said} ."
     return Exchange(prompt, f"the {thing} is {pair.opposite} .", "restate", _rarity(world, thing))
 
 
