@@ -212,7 +212,7 @@ class StudyConfig:
         workers: units at a time; one per processor by default.
         threads: of each worker.
         executor: ``processes`` or ``ray``.
-        report_to: ``tensorboard``, ``wandb``, ``trackio``; several by commas.
+        report_to: ``wandb``, ``trackio``, beside TensorBoard; several by commas.
         seed: of everything.
         quiet: no progress.
     """
@@ -250,7 +250,7 @@ class StudyConfig:
     workers: int | None = None
     threads: int | None = None
     executor: Executor = "processes"
-    report_to: str = "tensorboard"
+    report_to: str = ""
     seed: int = 0
     quiet: bool = False
 

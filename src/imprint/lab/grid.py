@@ -202,14 +202,14 @@ class Grid:
                 "device": config.device,
                 "mixtures": {m.name: m.shares for m in config.mixtures.crossed()},
             }
-            for name, scale in config.scales.items()
+            for name, scale in (config.scales.items() if config.trains else ())
         }
 
     @property
     def reporting(self) -> tuple[str, ...]:
-        """What trainings report to, TensorBoard always."""
-        others = (name.strip() for name in self.config.report_to.split(","))
-        return tuple(dict.fromkeys(["tensorboard", *(name for name in others if name)]))
+        """Trackers of trainings, beside the TensorBoard events that every one leaves."""
+        names = (name.strip() for name in self.config.report_to.split(","))
+        return tuple(dict.fromkeys(name for name in names if name not in ("", "tensorboard")))
 
     @property
     def parameters(self) -> dict[str, int]:

@@ -72,7 +72,7 @@ def build_sft(
     if wanted is not None:
         rows = drawn(rows, int(wanted), int(settings["training"]["seed"]))
     how = build(SftSettings, {**settings["training"], "report_to": list(report_to)})
-    sft(base, rows, out / MODEL, how)
+    _events(sft(base, rows, out / MODEL, how), out)
 
 
 def build_rl(
@@ -82,7 +82,7 @@ def build_rl(
     from imprint.lab.rl import RlSettings, rl
 
     how = build(RlSettings, {**settings["training"], "report_to": list(report_to)})
-    rl(base, read_jsonl(data), out / MODEL, how, reward=settings["reward"])
+    _events(rl(base, read_jsonl(data), out / MODEL, how, reward=settings["reward"]), out)
 
 
 def build_evaluation(
@@ -129,11 +129,22 @@ def drawn(rows: list[dict[str, Any]], count: int, seed: int) -> list[dict[str, A
     return [rows[place] for place in sorted(order.tolist())]
 
 
+def _events(metrics: Mapping[str, Any], out: Path) -> None:
+    """Leave the curve of a training where TensorBoard looks, whether it is installed or not."""
+    from imprint.lab.pretraining.events import Events
+
+    events = Events(out / "tensorboard")
+    for entry in metrics["losses"]:
+        numbers = {f"train/{k}": v for k, v in entry.items() if k != "step" and v is not None}
+        events.add(int(entry["step"]), numbers)
+    events.close()
+
+
 def _in_turn(corpora: Sequence[Path | str], column: str) -> Iterator[str]:
     """Take documents from each corpus in turn, so that none rules the vocabulary."""
-    from imprint.lab.corpora import read_texts
+    from imprint.lab.corpora import read_documents
 
-    streams = [iter(read_texts(source, column=column)) for source in corpora]
+    streams = [iter(read_documents(source, column)) for source in corpora]
     taken = 0
     while streams and taken < TEXTS:
         for stream in list(streams):

@@ -131,7 +131,7 @@ class Material:
         """List checkpoints as rows, those of a stage and scale, the largest scale last."""
         if self.checkpoints is None:
             return []
-        rows = self.checkpoints.sort("parameters", maintain_order=True, nulls_last=False).to_dicts()
+        rows = sorted(self.checkpoints.to_dicts(), key=lambda row: row.get("parameters") or 0)
         wanted = {"stage": stage, "scale": scale}
         return [r for r in rows if all(v is None or r.get(k) == v for k, v in wanted.items())]
 

@@ -63,8 +63,10 @@ def _written(material: Material, bases: Sequence[dict[str, Any]]) -> Chapter:
     runs = {_name(row): _mastery(material, row) for row in bases}
     tables = _known(runs, material.facts)
     base, unit = bases[-1], runs[_name(bases[-1])]
-    answers = _tuned(material, base, unit)
-    missing = [] if answers is not None else ["SFT sets could not be drawn from these facts."]
+    answers = _tuned(material, base, unit) if material.pretraining else None
+    trains = "SFT sets could not be drawn from these facts."
+    spared = "SFT by level and size trains models, which a study of given checkpoints does not."
+    missing = [] if answers is not None else [trains if material.pretraining else spared]
     if answers is not None:
         tables |= {"knowledge_answers": answers, "knowledge_sft": accuracies(answers)}
     chapter = Chapter(NUMBER, TITLE, "", tables=tables, missing=missing)

@@ -139,7 +139,7 @@ def _shifted(shift: pl.DataFrame, words: str, metric: str, sign: int) -> list[Ag
         return []
     row = kept.row(0, named=True)
     paper = f"{PAPER[metric]['small']} to {PAPER[metric]['large']} (2602.11217)"
-    if any(row[name] is None for name in ("diff", "ci_lo", "ci_hi")):
+    if any(row[n] is None or row[n] != row[n] for n in ("diff", "ci_lo", "ci_hi")):
         return [Agreement(words, paper, "undefined", "cannot tell")]
     ends = sorted(sign * row[name] for name in ("ci_lo", "ci_hi"))
     stance: Stance = "agrees" if ends[0] > 0 else "disagrees" if ends[1] < 0 else "cannot tell"
@@ -152,6 +152,7 @@ def _row(pooled: pl.DataFrame, metric: str, category: str) -> dict[str, Any] | N
     if not len(pooled):
         return None
     kept = pooled.filter(pl.col("metric") == metric, pl.col("category") == category)
+    kept = kept.filter(pl.col("r_mean").is_finite())
     sft = kept.filter(pl.col("comparison").str.contains("sft"))
     kept = sft if len(sft) else kept
     return kept.row(-1, named=True) if len(kept) else None
@@ -166,7 +167,7 @@ def _span(row: dict[str, Any]) -> str:
 
 def _stance(row: dict[str, Any], *, above: float) -> Stance:
     low, high = row["ci_lo"], row["ci_hi"]
-    if low is None or high is None or low != low:
+    if any(value is None or value != value for value in (low, high)):
         return "cannot tell"
     return "agrees" if low > above else "disagrees" if high < above else "cannot tell"
 
