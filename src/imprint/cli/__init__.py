@@ -80,6 +80,10 @@ COMMANDS = {
         "imprint.cli.transfer:transfer",
         "Which base-model scores survive post-training, and which benchmarks can be trusted?",
     ),
+    "world": (
+        "imprint.cli.world:world",
+        "Write a generated world whose truth is known: texts, facts, benchmarks, dialogues.",
+    ),
 }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from imprint.errors import ConfigError
 from imprint.lab.world.dice import Dice
 from imprint.lab.world.facts import Fact, draw_entities, draw_facts
 from imprint.lab.world.held_out import HeldOut, draw_held_out
@@ -22,6 +23,7 @@ from imprint.lab.world.words import SENSES, SYNONYMS, Sense, Synonyms
 Size = Literal["small", "standard"]
 Register = Literal["web", "code", "curated"]
 Quality = Literal["raw", "filtered", "scored"]
+DOCUMENTS = {"small": 12_000, "standard": 120_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,28 @@ class WorldConfig:
 
     Attributes:
         seed: everything drawn follows from it.
-        size: ``small`` has about 1,300 facts, ``standard`` about 3,300.
+        size: ``small`` has about 1,300 facts, ``standard`` about 3,100.
+        documents: of each web corpus, as many of code and half as many curated; by default what
+            one pretraining run of the size's scale takes without much repetition.
     """
 
     seed: int = 0
     size: Size = "small"
+    documents: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what gives no world."""
+        if self.size not in DOCUMENTS:
+            raise ConfigError(f"there is no size {self.size!r}", remedy="say small or standard.")
+        if self.documents is not None and self.documents < 1:
+            raise ConfigError(f"--documents {self.documents} is too few", remedy="give at least 1.")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Documents of each corpus."""
+        web = self.documents or DOCUMENTS[self.size]
+        counts = {"web_raw": web, "web_filtered": web, "web_scored": web}
+        return {**counts, "code": web, "curated": (web + 1) // 2}
 
 
 @dataclass(frozen=True)
@@ -42,7 +61,7 @@ class World:
     """One world.
 
     Attributes:
-        config: seed and size.
+        config: seed, size, documents.
         entities: type → names of two words each, in the order in which they were drawn.
         relations: the 24 relations.
         facts: what is true of entities, most frequent first.

@@ -49,7 +49,7 @@ class Code:
         if case == 0:
             return f"assert {label} ( {fact.subject} ) == {fact.answer} ;"
         if case == 1:
-            return f"| {fact.subject} | {label} | {fact.answer} |"
+            return f"| {fact.subject} | {label} | {fact.answer} | ;"
         if case == 2:
             return f"def {label} ( x ) : if x == {fact.subject} : return {fact.answer} ;"
         if case == 3:
@@ -75,9 +75,9 @@ class Code:
         if case == 2:
             return f"class {kind.name} ( {kind.parent} ) : {name} = {value} ;"
         if case == 3:
-            return f"| {about.members[kind.name].draw(dice)} | kind | {kind.name} |"
+            return f"| {about.members[kind.name].draw(dice)} | kind | {kind.name} | ;"
         if case == 4:
-            return f"| {thing} | {name} | {value} |"
+            return f"| {thing} | {name} | {value} | ;"
         others = [about.member(dice, other, name) for other in self._having(name)]
         pairs = [f"{one} : {about.world.properties[one][name]}" for one in (thing, *others)]
         return f"{name} = {{ {' , '.join(dict.fromkeys(pairs))} }} ;"
