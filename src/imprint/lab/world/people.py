@@ -131,7 +131,7 @@ INTERACTIONS = tuple(
         "pushed scolded receiver rude angry",
         "chased feared receiver rude afraid",
         "wronged repaid giver sorry angry",
-        "beat comforted giver proud sad",
+        "beat comforted giver proud angry",
         "loved kissed giver brave happy",
     )
 )
