@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from imprint.lab.world.tasks import benchmarks_table, task_files
 from imprint.lab.world.world import Quality, Register, World, WorldConfig, make_world
 from imprint.progress import Bar, Silent
 
@@ -56,6 +57,9 @@ def contents(world: World, bar: Bar | None = None) -> dict[str, Writer]:
     files["facts.jsonl"] = _rows(fact_rows, world)
     files["templates.json"] = _text(lambda: _json(templates(world)))
     files["held_out.jsonl"] = _rows(held_out_rows, world)
+    files["benchmarks.json"] = _text(lambda: _json(benchmarks_table()))
+    for name, rows in task_files(world):
+        files[name] = _text(partial(_lines, rows))
     files["world.json"] = _text(lambda: _json(about(world)))
     files["README.md"] = _text(lambda: README)
     return files
@@ -134,7 +138,11 @@ def _write_corpus(world: World, name: str, bar: Bar, path: Path) -> None:
 
 
 def _rows(make: Callable[[World], Iterable[Row]], world: World) -> Writer:
-    return _text(lambda: "".join(json.dumps(row) + "\n" for row in make(world)))
+    return _text(lambda: _lines(make(world)))
+
+
+def _lines(rows: Iterable[Row]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def _text(make: Callable[[], str]) -> Writer:
@@ -155,5 +163,11 @@ Written by `imprint world`; the same seed and size give the same bytes on every 
 - `corpora/*.jsonl`: `text`, `register`, `domain`; five corpora that tell one truth.
 - `facts.jsonl`, `templates.json`: what is true, and how it is asked (`imprint mastery`).
 - `held_out.jsonl`: pairs that no text puts together, though what texts say tells how they would go.
+- `benchmarks/*.jsonl`: twenty benchmarks; `benchmarks.json`: their category, options, chance and
+  what they need (`imprint evaluate`).
+- `sft.jsonl`, `sft_sets/*.jsonl`: dialogues of all domains, and of some each.
+- `domains.jsonl`: `domain`, `prompt`, `answer`, none of them in a dialogue (`imprint forecast`).
+- `rl.jsonl`: prompts with one right answer, by `skill` and `level`
+  (`imprint evaluate --prompts rl.jsonl --verify exact`).
 - `world.json`: seed, size and counts.
 """
