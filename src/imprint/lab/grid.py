@@ -157,6 +157,15 @@ class Grid:
             return [Path(name) for name in self.config.benchmarks]
         return sorted((self.world.path / "benchmarks").glob("*.jsonl")) if self.world else []
 
+    @property
+    def categories(self) -> dict[str, tuple[str, ...]]:
+        """Category → benchmarks, as the settings or the world have them."""
+        if self.config.categories or self.config.benchmarks or not self.world:
+            return self.config.categories
+        from imprint.lab.world.benchmarks import CATEGORIES
+
+        return CATEGORIES
+
     @cached_property
     def evaluations(self) -> list[Work]:
         """Scores of checkpoints, those of a scale and stage in two units."""
@@ -181,7 +190,7 @@ class Grid:
             "stages": [s for s in STAGES if any(c.labels["stage"] == s for c in self.checkpoints)],
             "factors": [f"{self.config.mixtures.slot}_source", "proportion"],
             "share": "code_share",
-            "categories": self.config.categories,
+            "categories": self.categories,
             "resamples": self.config.resamples,
             "seed": self.config.seed,
         }

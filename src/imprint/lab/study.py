@@ -129,7 +129,7 @@ def gather(opened: Study) -> Material:
         items=items,
         scores=scores,
         benchmarks=tuple(grid.benchmarks),
-        categories=_categories(config, items),
+        categories=_categories(grid, items),
         texts=texts,
         sft_sets=sets,
         corpora={name: Path(source) for name, source in grid.corpora.items()}
@@ -234,9 +234,9 @@ def _transfer(grid: Grid) -> Path | None:
     return folder if folder is not None and folder.is_dir() else None
 
 
-def _categories(config: StudyConfig, items: pl.DataFrame | None) -> dict[str, str]:
-    if config.categories:
-        return {name: kind for kind, names in config.categories.items() for name in names}
+def _categories(grid: Grid, items: pl.DataFrame | None) -> dict[str, str]:
+    if grid.categories:
+        return {name: kind for kind, names in grid.categories.items() for name in names}
     if items is None or "category" not in items.columns:
         return {}
     known = items.select("benchmark", "category").drop_nulls().unique(maintain_order=True)

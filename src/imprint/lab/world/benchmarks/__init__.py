@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imprint.lab.world.benchmarks.catalogue import BENCHMARKS, Benchmark
+from imprint.lab.world.benchmarks.catalogue import BENCHMARKS, CATEGORIES, Benchmark
 from imprint.lab.world.benchmarks.groups import Asked, Group, items
 
-__all__ = ["BENCHMARKS", "Asked", "Benchmark", "Group", "items"]
+__all__ = ["BENCHMARKS", "CATEGORIES", "Asked", "Benchmark", "Group", "items"]

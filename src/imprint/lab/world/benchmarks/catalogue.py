@@ -98,3 +98,7 @@ BENCHMARKS = (
         (semantic.reference, 2, "whom the second half of a story concerns"),
     ),
 )
+CATEGORIES = {
+    category: tuple(one.name for one in BENCHMARKS if one.category == category)
+    for category in dict.fromkeys(one.category for one in BENCHMARKS)
+}
