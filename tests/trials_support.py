@@ -19,7 +19,7 @@ pytest.importorskip("trl", reason="trl is not installed")
 ANIMALS = ["cat", "dog", "cow", "hen", "fox", "owl", "bat", "ant", "bee", "pig", "rat", "elk"]
 PLACES = ["hill", "lake", "wood", "farm", "town", "cave", "moor", "pond"]
 COLOURS = ["red", "blue", "green", "white"]
-DOMAINS = ["farm", "wild"]
+DOMAINS = ["farm", "wild", "home"]
 BUDGET = Budget(
     facts=2, sizes=(8, 16), seeds=1, steps=4, rl_steps=1, rl_runs=4, prompts=4, resamples=100
 )
@@ -30,7 +30,7 @@ def rows() -> list[dict[str, Any]]:
     return [
         {
             "id": f"{animal}-{place}",
-            "domain": DOMAINS[(a + p) % 2],
+            "domain": DOMAINS[(a + p) % 3],
             "skill": "colour",
             "level": 1,
             "prompt": f"what colour is the {animal} of the {place} ?",

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import polars as pl
+import pytest
 
 import trials_support as toy
 from imprint.lab.chapters import data
+from imprint.lab.chapters.chapter import Material
 
 
-def test_both_stages_are_tried_and_judged(tmp_path: Path) -> None:
-    chapter = data.run(toy.material(tmp_path))
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    return toy.material(tmp_path_factory.mktemp("toy"))
+
+
+def test_both_stages_are_tried_and_judged(material: Material) -> None:
+    chapter = data.run(material)
     assert chapter.number == 5
     assert chapter.missing == []
     assert chapter.state == "undetermined", "one training of each decides nothing"
@@ -27,24 +33,27 @@ def test_both_stages_are_tried_and_judged(tmp_path: Path) -> None:
     assert {a.stance for a in chapter.agreement} == {"cannot tell"}
 
 
-def test_a_second_run_finds_everything_done(tmp_path: Path) -> None:
-    material = toy.material(tmp_path)
+def test_a_second_run_finds_everything_done(material: Material) -> None:
     first = data.run(material)
-    units = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "study" / "units").iterdir()}
+    units = {
+        p.name: p.stat().st_mtime_ns for p in material.ledger.folder.joinpath("units").iterdir()
+    }
     second = data.run(material)
-    assert units == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "study" / "units").iterdir()}
+    assert units == {
+        p.name: p.stat().st_mtime_ns for p in material.ledger.folder.joinpath("units").iterdir()
+    }
     for name, table in first.tables.items():
         assert table.equals(second.tables[name], null_equal=True)
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    nothing = data.run(replace(toy.material(tmp_path), checkpoints=None, sft=None, rl=None))
+def test_what_is_missing_is_named(material: Material) -> None:
+    nothing = data.run(replace(material, checkpoints=None, sft=None, rl=None))
     assert "Not written" in nothing.verdict
     assert any("SFT rows" in one for one in nothing.missing)
 
 
-def test_given_checkpoints_are_planned_for_and_not_trained(tmp_path: Path) -> None:
-    chapter = data.run(replace(toy.material(tmp_path), pretraining={}))
+def test_given_checkpoints_are_planned_for_and_not_trained(material: Material) -> None:
+    chapter = data.run(replace(material, pretraining={}))
     assert "planned and not tried" in chapter.verdict
     assert any("leave to train" in one for one in chapter.missing)
     assert "data_trials" not in chapter.tables

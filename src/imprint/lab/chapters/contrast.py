@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 from imprint.report import State
 
 TRAININGS = 3  # of each way, below which nothing is decided
+CLUSTERS = 8  # domains, below which items are taken as independent
 LEVEL = 0.95
 
 
@@ -67,8 +68,8 @@ def contrast(pairs: Sequence[tuple[pl.DataFrame, pl.DataFrame]], level: float = 
     """Compare two ways of training by scores of the same items.
 
     The variance of the mean is that over items, by domain where there are eight or more, plus that
-    over trainings, which counts the noise of items twice and so errs on the wide side; degrees of
-    freedom are Satterthwaite's.
+    over trainings (of which each may have items of its own). The sum counts the noise of items
+    twice and so errs on the wide side; degrees of freedom are Satterthwaite's.
 
     Args:
         pairs: for each training the scores of either way, rows as ``asked.score`` gives them.
@@ -77,17 +78,12 @@ def contrast(pairs: Sequence[tuple[pl.DataFrame, pl.DataFrame]], level: float = 
     Returns:
         The first way less the second.
     """
-    gaps = [_gap(a, b) for a, b in pairs if a.height and b.height]
+    gaps = [gap for a, b in pairs if (gap := _gap(a, b))]
     if not gaps:
         return NOTHING
-    common = sorted(set.intersection(*(set(gap) for gap in gaps)))
-    if not common:
-        return NOTHING
-    values = np.array([[gap[item] for item in common] for gap in gaps])
-    domains = dict(pairs[0][0].select("item", "domain").iter_rows())
-    names = [domains[item] for item in common]
-    grouped = names if len(set(names)) >= 8 else common
-    return _interval(values, grouped, level)
+    domains = {name: place for a, _ in pairs for name, place in a.select("item", "domain").rows()}
+    by_domain = len({domains[item] for gap in gaps for item in gap}) >= CLUSTERS
+    return _interval(gaps, domains if by_domain else {}, level)
 
 
 def combined(a: Contrast, b: Contrast, level: float = LEVEL) -> Contrast:
@@ -104,20 +100,23 @@ def _gap(a: pl.DataFrame, b: pl.DataFrame) -> dict[str, float]:
     return {item: p - q for item, p, q in joined.iter_rows()}
 
 
-def _interval(values: np.ndarray, groups: Sequence[str], level: float) -> Contrast:
-    trainings, items = values.shape
-    mean = float(values.mean())
-    residual = values.mean(axis=0) - mean
-    names = {name: place for place, name in enumerate(dict.fromkeys(groups))}
-    sums = np.zeros(len(names))
-    np.add.at(sums, [names[name] for name in groups], residual)
-    many = len(names)
-    over_items = many / (many - 1) * float((sums**2).sum()) / items**2 if many > 1 else math.nan
-    spread = float(values.mean(axis=1).var(ddof=1)) / trainings if trainings > 1 else 0.0
-    total = over_items + spread
-    free = over_items**2 / max(many - 1, 1) + spread**2 / max(trainings - 1, 1)
-    if not math.isfinite(total):
+def _interval(
+    gaps: Sequence[Mapping[str, float]], groups: Mapping[str, str], level: float
+) -> Contrast:
+    means = np.array([np.mean(list(gap.values())) for gap in gaps])
+    trainings, mean = len(gaps), float(means.mean())
+    sums: dict[str, float] = {}
+    for gap, its in zip(gaps, means, strict=True):
+        for item, value in gap.items():
+            group = groups.get(item, item)
+            sums[group] = sums.get(group, 0.0) + (value - its) / (trainings * len(gap))
+    many, items = len(sums), len({item for gap in gaps for item in gap})
+    if many < 2:
         return Contrast(mean, math.nan, math.nan, trainings, items, many)
+    over_items = many / (many - 1) * sum(one**2 for one in sums.values())
+    spread = float(means.var(ddof=1)) / trainings if trainings > 1 else 0.0
+    total = over_items + spread
+    free = over_items**2 / (many - 1) + spread**2 / max(trainings - 1, 1)
     reach = 0.0
     if total > 0:
         reach = float(stdtrit(total**2 / free, (1 + level) / 2)) * math.sqrt(total)

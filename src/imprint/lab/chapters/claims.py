@@ -1,0 +1,51 @@
+"""Claims of the papers put to the test: holding back, a domain removed, noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from imprint.errors import ImprintError
+from imprint.lab.chapters import claim_coverage, claim_methods, claim_noise
+from imprint.lab.chapters.chapter import Chapter, Material, lacking, measured
+from imprint.lab.chapters.contrast import TRAININGS
+from imprint.lab.chapters.part import Part, join
+from imprint.lab.chapters.trials import Trials
+
+NUMBER, TITLE = 6, "Claims put to the test"
+PARTS: tuple[Callable[[Trials], Part], ...] = (
+    claim_methods.part,
+    claim_coverage.part,
+    claim_noise.part,
+)
+
+
+def run(material: Material) -> Chapter:
+    """Write the chapter; a claim that cannot be tried is named with what it lacks."""
+    if not material.pretraining:
+        return lacking(NUMBER, TITLE, ["The claims take trainings, and nothing is trained here."])
+    with measured() as took:
+        chapter = _chapter(material)
+    chapter.seconds, chapter.peak_bytes = took["seconds"], int(took["peak_bytes"])
+    return chapter
+
+
+def _chapter(material: Material) -> Chapter:
+    trials = Trials(material, "claims")
+    parts = [_tried(part, trials) for part in PARTS]
+    chapter = join(NUMBER, TITLE, parts)
+    if trials.trials:
+        chapter.tables["claims_trials"] = trials.table(["held", "task_test", "kept_test"])
+        if material.budget.seeds < TRAININGS:
+            chapter.verdict += (
+                f" Fewer than {TRAININGS} trainings of each decide nothing: the preset standard "
+                "has three."
+            )
+    return chapter
+
+
+def _tried(part: Callable[[Trials], Part], trials: Trials) -> Part:
+    """Let a claim that fails for a reason of the user's stop no other."""
+    try:
+        return part(trials)
+    except ImprintError as failed:
+        return Part(missing=[str(failed)])

@@ -1,0 +1,61 @@
+"""Chapter 6: every claim is tried, none decided by one training, and corpora are thinned right."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import trials_support as toy
+from imprint.lab.chapters import claims
+from imprint.lab.chapters.chapter import Material
+from imprint.lab.chapters.claim_coverage import thin
+from imprint.lab.chapters.claim_methods import NAMES
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    return toy.material(tmp_path_factory.mktemp("toy"))
+
+
+def test_every_claim_is_tried(material: Material) -> None:
+    chapter = claims.run(material)
+    assert chapter.missing == []
+    assert chapter.decided == 0
+    assert chapter.state == "undetermined"
+    ways = chapter.tables["claims_methods"]
+    assert set(ways["way"]) == set(NAMES.values())
+    assert ways.filter(way="restoration")["setting"].item() in {"1%", "5%", "20%", "50%"}
+    coverage = chapter.tables["claims_coverage"]
+    assert coverage["step"].to_list() == ["before", "after SFT on it", "after RL on it"]
+    noise = chapter.tables["claims_noise"]
+    assert set(noise["stage"]) == {"sft", "rl"}
+    assert set(noise["noise"]) == {0.0, 0.3}
+    for word in ("restoration", "Without", "wrong labels", "wrong rewards", "preset standard"):
+        assert word in chapter.verdict
+    for text in chapter.agreement:
+        assert text.stance == "cannot tell"
+
+
+def test_nothing_is_trained_for_given_checkpoints(material: Material) -> None:
+    chapter = claims.run(replace(material, pretraining={}))
+    assert "nothing is trained" in chapter.verdict
+
+
+def test_what_a_claim_lacks_is_named_and_stops_no_other(material: Material) -> None:
+    bare = replace(material, facts=None, corpora={}, rl=None)
+    chapter = claims.run(bare)
+    assert len(chapter.missing) == 2
+    assert set(chapter.tables) == {"claims_noise", "claims_trials"}
+
+
+def test_a_share_of_the_documents_of_one_domain_is_left(tmp_path: Path) -> None:
+    source = tmp_path / "web.jsonl"
+    rows = [{"text": str(at), "domain": "ab"[at % 2]} for at in range(100)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for share, left in ((1.0, 50), (0.1, 5), (0.0, 0)):
+        kept = [json.loads(line)["domain"] for line in thin(source, "a", share, seed=3)]
+        assert kept.count("a") == left
+        assert kept.count("b") == 50
