@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from imprint.forecast.choice import HELD, UNPROVEN
+from imprint.forecast.choice import HELD, SIGNED, UNPROVEN
 from imprint.forecast.report_latents import ablation, fit, latents
 from imprint.forecast.report_outcomes import JUDGED, history, outcomes
 from imprint.forecast.report_parts import FORMATS, add_table, by_set, draw_forest, of_first_set
@@ -91,9 +91,10 @@ def _domains(page: Page, result: ForecastResult) -> None:
 
 def _directions(by: str, why: str) -> str:
     """Say whose directions the table tells, and why."""
+    trials = "did best of the signed ones" if by in SIGNED[:2] else "did not hold"
     reason = {
         HELD: "the signed predictor that past forecasts validate",
-        UNPROVEN: "the signed predictor at hand that did best in our trials, unproven here",
+        UNPROVEN: f"which is unproven here and {trials} in our trials (docs/predictors.md)",
     }
     return f"Directions are those of {by}, {reason.get(why, 'which the scores are of too')}."
 

@@ -79,7 +79,7 @@ class Counts:
         for why, words in (
             ("beyond", "do not fit into the model's context and are left out"),
             ("empty", "have no token that counts and are left out"),
-            ("crowded", "do not fit behind demonstrations, or are some, and show no shift there"),
+            ("crowded", "do not fit behind demonstrations, or always are some, and show no shift"),
             ("unlike", "lack a second answer to contrast and are left out"),
             ("long", "with their answers are too long to stand before a query and never do"),
         ):
