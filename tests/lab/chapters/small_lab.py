@@ -18,6 +18,7 @@ from imprint.lab.ledger import Ledger  # noqa: E402
 NAMES = [f"name{n}" for n in range(24)]
 TOWNS = [f"town{n}" for n in range(6)]
 DOMAINS = ["stone", "river", "bird", "fire", "wheat", "glass"]
+COLOURS = ("red", "blue")
 PLAIN = "where does live ? . in the of a is what colour red blue"
 WORDS = [*NAMES, *TOWNS, *DOMAINS, *PLAIN.split()]
 TEMPLATE = (
@@ -92,17 +93,18 @@ def facts() -> list[dict[str, Any]]:
 
 
 def texts() -> list[dict[str, Any]]:
-    return [
-        {"text": f"{name} is in {TOWNS[n % 6]} . the {DOMAINS[n % 6]} is a {NAMES[-n]} ."}
+    told = [
+        f"{name} is in {TOWNS[n % 6]} . the {DOMAINS[n % 6]} is {COLOURS[n % 2]} ."
         for n, name in enumerate(NAMES)
     ]
+    return [{"text": " ".join(told[n:] + told[:n])} for n in range(len(told))]
 
 
 def domain_rows(names: list[str] = DOMAINS) -> list[dict[str, Any]]:
     return [
         {
             "domain": name, "prompt": f"what colour is the {name} of {who} ?",
-            "answer": ("red", "blue")[(DOMAINS.index(name) + n) % 2],
+            "answer": COLOURS[(DOMAINS.index(name) + n) % 2],
         }
         for name in names
         for n, who in enumerate(NAMES[:12])
