@@ -19,7 +19,7 @@ from imprint.lab.ledger import Ledger, Work
 
 WORLD_SOURCES = ("web_raw", "web_filtered", "web_scored", "code", "curated")
 STAGES = ("sft", "rl")
-SPEED = 6e10  # multiply-adds of training per second and thread, for the time left
+SPEED = 1.2e11  # multiply-adds of training per second and thread, for the time left
 Labels = dict[str, Any]
 
 

@@ -224,7 +224,7 @@ def _sft(material: Material, base: dict[str, Any], unit: Unit, one: dict[str, An
     training = {"epochs": 4.0, "batch": 8, "max_length": 64, "seed": material.seed + one["seed"]}
     settings = {"training": training, "file": one["file"], "base": identity(base["model"])}
     name = f"knowledge-sft-{_plain(one['level'])}-{one['asked']}-{one['seed']}"
-    data = unit.path / "run" / one["file"]
+    data = unit.path / "run" / "tables" / one["file"]
     build = partial(_build_sft, training, str(base["model"]), data)
     code = ("imprint.lab.sft", "imprint.lab.methods")
     return material.ledger.unit(name, settings, [unit], build, code=code)
