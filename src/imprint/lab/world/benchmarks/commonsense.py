@@ -8,6 +8,7 @@ from imprint.lab.world import sentences as say
 from imprint.lab.world.benchmarks.drawing import deeds, of_properties, of_roles
 from imprint.lab.world.benchmarks.groups import Asked, Group
 from imprint.lab.world.dice import Dice
+from imprint.lab.world.people import Interaction
 from imprint.lab.world.world import World
 
 
@@ -37,13 +38,24 @@ def jobs(world: World, dice: Dice) -> Iterator[Group]:
 
 
 def feelings(world: World, dice: Dice) -> Iterator[Group]:
-    """Ask how giver and receiver of a deed feel."""
-    for deed, giver, receiver in deeds(world, dice):
-        done = say.deed(deed, giver, receiver)
-        yield [
-            Asked(f"{done} {giver} felt", deed.giver, f"{deed.deed} giver"),
-            Asked(f"{done} {receiver} felt", deed.receiver, f"{deed.deed} receiver"),
-        ]
+    """Ask how somebody feels: both of one deed, or those who did or met two deeds."""
+    draws = deeds(world, dice)
+    while True:
+        if dice.percent(50):
+            done = next(draws)
+            yield [_felt(*done, of_giver=True), _felt(*done, of_giver=False)]
+            continue
+        of_giver = dice.percent(50)
+        group = [_felt(*next(draws), of_giver=of_giver) for _ in range(2)]
+        if group[0].answer != group[1].answer:
+            yield group
+
+
+def _felt(deed: Interaction, giver: str, receiver: str, *, of_giver: bool) -> Asked:
+    feeling = say.deed_feeling(deed, giver, receiver, of_giver=of_giver).removesuffix(" .")
+    start, _, answer = feeling.rpartition(" ")
+    about = f"{deed.deed} {'giver' if of_giver else 'receiver'}"
+    return Asked(f"{say.deed(deed, giver, receiver)} {start}", answer, about)
 
 
 def who(world: World, dice: Dice) -> Iterator[Group]:
