@@ -22,7 +22,7 @@ class Code:
 
     def __init__(self, material: Material, style: Style, dice: Dice):
         self._about, self._style, self._dice = material, style, dice
-        kinds = [topic for topic in material.classes for _ in range(4)]
+        kinds = [topic for topic, classes in material.classes.items() for _ in classes]
         self._topics = (*kinds, *TOPICS, "logic", "weights", "deeds")
 
     def document(self) -> tuple[list[str], str]:

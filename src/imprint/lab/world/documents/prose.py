@@ -30,8 +30,8 @@ class Prose:
 
     def __init__(self, material: Material, style: Style, dice: Dice):
         self._about, self._style, self._dice = material, style, dice
-        kinds = [topic for topic in material.classes for _ in range(2)]
-        self._topics = [*kinds, *kinds, *_REGULAR, "logic", "words", "likeness", "deeds", "weights"]
+        kinds = [topic for topic, classes in material.classes.items() for _ in classes]
+        self._topics = [*kinds, *_REGULAR, "logic", "words", "likeness", "deeds", "weights"]
 
     def document(self) -> tuple[list[str], str]:
         """Write one document: its sentences, and its domain."""
