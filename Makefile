@@ -6,10 +6,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: study test check bench clean
 
 study: .venv/ready
-	$(BIN)/imprint example --out imprint-runs/example/input
-	$(BIN)/imprint transfer imprint-runs/example/input/items.parquet \
-	  --design imprint-runs/example/input/design.yaml --out imprint-runs/example/transfer
-	@echo "open imprint-runs/example/transfer/report.html"
+	$(BIN)/imprint study --out imprint-runs/study
+	@echo "open imprint-runs/study/report.html"
 
 test: .venv/ready
 	$(BIN)/pytest -q -n 2
