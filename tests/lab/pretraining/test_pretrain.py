@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,17 +139,20 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert whole == cut
 
 
-def test_engines_agree(tmp_path: Path, sources: dict[str, Path]) -> None:
+@pytest.mark.parametrize(("method", "near"), [("adamw", 0.01), ("muon", 0.08)])
+def test_engines_agree(tmp_path: Path, sources: dict[str, Path], method: Any, near: float) -> None:
     from safetensors.numpy import load_file
 
+    how = replace(OPTIMISER, method=method, steps=6)  # torch's Muon is bfloat16: they part in time
     for engine in ("batched", "transformers"):
-        pretrain([run(tmp_path / engine)], sources, SHAPE, OPTIMISER, engine=engine, dtype="fp32")
+        pretrain([run(tmp_path / engine)], sources, SHAPE, how, engine=engine, dtype="fp32")
     ours, theirs = (
         load_file(tmp_path / engine / "model.safetensors") for engine in ("batched", "transformers")
     )
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
-        np.testing.assert_allclose(value, theirs[name], atol=5e-3, err_msg=name)
+        apart = np.linalg.norm(value - theirs[name]) / np.linalg.norm(theirs[name])
+        assert apart < near, name
 
 
 def test_finished_runs_are_taken_and_changed_ones_made_anew(
@@ -181,7 +185,7 @@ def test_other_files_are_not_overwritten(tmp_path: Path, sources: dict[str, Path
 
 
 def test_divergence_is_said(tmp_path: Path, sources: dict[str, Path]) -> None:
-    wild = Optimiser(lr=1e30, steps=20, batch=2, warmup=0.0)
+    wild = Optimiser(method="adamw", lr=1e30, steps=20, batch=2, warmup=0.0)
     with pytest.raises(ConfigError, match="no longer a number"):
         pretrain([run(tmp_path / "a")], sources, SHAPE, wild)
     assert not (tmp_path / "a").exists()

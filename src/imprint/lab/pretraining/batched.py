@@ -45,7 +45,7 @@ class Batched:
         self.dtype = getattr(self.torch, {"bf16": "bfloat16", "fp32": "float32"}[dtype])
         self.masters = np.stack([initial(shape, seed) for seed in seeds])
         size = self.masters.shape[1]
-        self.low, self.gradients = self._room(self.runs, size), self._room(self.runs, size)
+        self.low, self.gradients = self.room(self.runs, size), self.room(self.runs, size)
         self._weights = self._parts(self.low.t)
         self._slopes = self._parts(self.gradients.t)
         self._norms = {k: v for k, v in parts(shape, self.masters).items() if "norm" in k}
@@ -81,7 +81,7 @@ class Batched:
         self._forward(tokens.reshape(self.runs, -1))
         return self._logits.t.view(self.runs, self.batch, self.shape.context, -1)
 
-    def _room(self, *size: int) -> Any:
+    def room(self, *size: int) -> Any:
         """Make a tensor of the dtype, and the array of its bits: one memory, two views."""
         torch = self.torch
         tensor = torch.zeros(*size, dtype=self.dtype)
@@ -90,14 +90,14 @@ class Batched:
 
     def _per_run(self, width: int) -> Any:
         """Make room for rows [N, width], which products see as [R, n, width]."""
-        made = self._room(self.rows, width)
+        made = self.room(self.rows, width)
         made.t = made.t.view(self.runs, -1, width)
         return made
 
     def _per_head(self, width: int) -> Any:
         """Make room for [N/T, H, T, width], which products see as [N/T · H, T, width]."""
         s = self.shape
-        made = self._room(self.runs * self.batch, s.heads, s.context, width)
+        made = self.room(self.runs * self.batch, s.heads, s.context, width)
         made.t = made.t.view(-1, s.context, width)
         return made
 

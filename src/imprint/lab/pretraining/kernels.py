@@ -314,6 +314,26 @@ def square_sum(x):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**LOOP)
+def momentum(m, g, out, beta):  # type: ignore[no-untyped-def]
+    """Add gradients g to momenta m; write where Nesterov's rule looks ahead to."""
+    for j in range(len(m)):
+        x = _wide(g[j])
+        a = beta * m[j] + x
+        m[j] = a
+        out[j] = _as(out[j], x + beta * a)
+
+
+@numba.njit(**LOOP)
+def descend(p, step, low, lr, decay):  # type: ignore[no-untyped-def]
+    """Take steps from parameters p, which decay by the way; copy p to low."""
+    keep = F(1) - lr * decay
+    for j in range(len(p)):
+        y = p[j] * keep - lr * _wide(step[j])
+        p[j] = y
+        low[j] = _as(low[j], y)
+
+
+@numba.njit(**LOOP)
 def adamw(p, m, v, g, low, shrink, lr, decay, b1, b2, fix1, fix2, eps):  # type: ignore[no-untyped-def]
     """Step parameters p by AdamW (decoupled decay) with gradients g · shrink; copy p to low."""
     keep = F(1) - lr * decay

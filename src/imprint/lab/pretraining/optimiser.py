@@ -1,4 +1,4 @@
-"""How a run is optimised: AdamW, a warm-up, a schedule, a budget."""
+"""How a run is optimised: a method, a warm-up, a schedule, a budget."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ from typing import Literal
 
 from imprint.errors import ConfigError
 
+Method = Literal["muon", "adamw"]
 Schedule = Literal["cosine", "linear", "constant"]
 EPS = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
 class Optimiser:
-    """AdamW with decoupled decay; embeddings and matrices are decayed, norms are not.
+    """AdamW with decoupled decay, or Muon for the layers' matrices and AdamW for all else.
+
+    Embeddings and matrices are decayed, norms are not.
 
     Attributes:
-        lr: the highest learning rate.
+        lr: the highest learning rate of AdamW.
+        method: ``muon`` learns more from few tokens; ``adamw`` takes less time for a step.
+        matrix_lr: the highest learning rate of Muon; it follows the same schedule.
         warmup: share of the steps over which it rises from zero.
         schedule: how it falls to ``floor`` times itself after that.
         floor: of the schedule, as a share of ``lr``.
         weight_decay: per unit of learning rate.
         betas: decay of the moments.
-        clip: the largest norm of a run's gradient, beyond which it is shrunk to it.
+        clip: the largest norm of a run's gradient, beyond which it is shrunk to it. Muon's steps do
+            not depend on it.
         batch: sequences per step.
         steps: of the run; or
         tokens: that the run reads, rounded up to whole steps.
@@ -32,7 +38,9 @@ class Optimiser:
         ConfigError: a number is out of its range, or not exactly one budget is given.
     """
 
-    lr: float = 4e-3
+    lr: float = 8e-3
+    method: Method = "muon"
+    matrix_lr: float = 0.04
     warmup: float = 0.05
     schedule: Schedule = "cosine"
     floor: float = 0.05
@@ -46,6 +54,7 @@ class Optimiser:
     def __post_init__(self) -> None:
         ranges = {
             "lr": self.lr > 0,
+            "matrix_lr": self.matrix_lr > 0,
             "warmup": 0 <= self.warmup < 1,
             "floor": 0 <= self.floor <= 1,
             "weight_decay": self.weight_decay >= 0,
