@@ -118,28 +118,23 @@ class Material:
 
 
 def _by_topic(world: World, *, rare: bool) -> tuple[Weighted[str], dict[str, Weighted[Told]]]:
-    topic_of = {relation.id: relation.topic for relation in world.relations}
     median = world.facts[len(world.facts) // 2].frequency
-    groups: dict[str, dict[str, list[Fact]]] = {}
-    for fact in world.facts:
-        groups.setdefault(topic_of[fact.relation], {}).setdefault(fact.subject, []).append(fact)
-    subjects, totals = {}, []
-    for topic, of_subject in groups.items():
-        told = [
-            Told(subject, Weighted(facts, [fact.frequency for fact in facts]))
-            for subject, facts in of_subject.items()
-        ]
-        weights = [
-            4 * one.facts.total
-            if rare or max_frequency(of_subject, one) > median
-            else one.facts.total
-            for one in told
-        ]
+    subjects = {}
+    for topic, groups in _grouped(world).items():
+        told, weights = [], []
+        for subject, facts in groups.items():
+            told.append(Told(subject, Weighted(facts, [fact.frequency for fact in facts])))
+            known = rare or max(fact.frequency for fact in facts) > median
+            weights.append(told[-1].facts.total * (4 if known else 1))
         subjects[topic] = Weighted(told, weights)
-        totals.append(subjects[topic].total)
+    totals = [drawn.total for drawn in subjects.values()]
     return Weighted(list(subjects), totals), subjects
 
 
-def max_frequency(of_subject: dict[str, list[Fact]], told: Told) -> int:
-    """Give the frequency of a subject's best known fact."""
-    return max(fact.frequency for fact in of_subject[told.subject])
+def _grouped(world: World) -> dict[str, dict[str, list[Fact]]]:
+    """Give topic → subject → facts."""
+    topic_of = {relation.id: relation.topic for relation in world.relations}
+    groups: dict[str, dict[str, list[Fact]]] = {}
+    for fact in world.facts:
+        groups.setdefault(topic_of[fact.relation], {}).setdefault(fact.subject, []).append(fact)
+    return groups
