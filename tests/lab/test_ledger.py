@@ -81,3 +81,13 @@ def test_keys_do_not_depend_on_the_order_of_settings(tmp_path: Path) -> None:
     other = ledger.work("a", {"y": [2, 3], "x": 1}, [], fail)
     assert one.key == other.key
     assert one.key != ledger.work("a", {"x": 1, "y": [3, 2]}, [], fail).key
+
+
+def test_a_ray_cluster_builds_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    log = tmp_path / "log"
+    ledger = Ledger(tmp_path, workers=2, executor="ray", threads=1)
+    found = ledger.run(chain(ledger, log))
+    assert [unit.name for unit in found] == ["c", "b", "a"]
+    assert log.read_text().split() == ["a", "b", "c"]
+    assert [unit.path.joinpath("content.txt").read_text() for unit in found] == ["c", "b", "a"]

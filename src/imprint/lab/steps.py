@@ -49,10 +49,14 @@ def build_pretraining(
     from imprint.lab.pretraining import Mixture, Optimiser, PretrainRun, Shape, pretrain
 
     mixture = Mixture("mixture", settings["shares"])
+    shape = build(Shape, dict(settings["shape"]))
+    words = max(
+        json.loads((path / "about.json").read_text())["vocabulary"] for path in sources.values()
+    )
     pretrain(
         [PretrainRun(MODEL, mixture, settings["seed"], out / MODEL)],
         sources,
-        build(Shape, dict(settings["shape"])),
+        shape.with_vocabulary(max(shape.vocabulary, words)),
         build(Optimiser, dict(settings["optimiser"])),
         tokenizer=tokenizer,
         engine=settings["engine"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -132,9 +132,7 @@ def gather(opened: Study) -> Material:
         categories=_categories(grid, items),
         texts=texts,
         sft_sets=sets,
-        corpora={name: Path(source) for name, source in grid.corpora.items()}
-        if config.trains
-        else {},
+        corpora=_local(grid.corpora) if config.trains else {},
         tokens={name: work.path for name, work in grid.tokens.items()} if config.trains else {},
         tokenizer=grid.tokenizer.path / "tokenizer" if config.trains else None,
         sae=config.sae,
@@ -218,6 +216,11 @@ def _inputs(config: StudyConfig) -> list[Path]:
     named = [config.facts, config.templates, config.texts, config.domains, config.models]
     named += [*config.benchmarks, *config.corpora.values(), config.sft.data, config.rl.data]
     return [Path(name) for name in named if name is not None and Path(name).is_file()]
+
+
+def _local(corpora: Mapping[str, Path | str]) -> dict[str, Path]:
+    """Take the corpora that chapters can read again: those on disk."""
+    return {name: Path(source) for name, source in corpora.items() if Path(source).exists()}
 
 
 def _path(given: str | None) -> Path | None:
