@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 
 import pytest
 
 from imprint.cli import run
 from imprint.formats.facts.own_rows import read_own_rows
 from imprint.formats.facts.templates import read_templates
-from imprint.lab.world import WorldConfig, write_world
+from imprint.lab.world import World, WorldConfig, write_world
 from imprint.lab.world.writing import CORPORA
 
 SMALL = WorldConfig(seed=0, documents=200)
@@ -84,6 +85,20 @@ def test_the_command_and_the_function_write_the_same(tmp_path, written) -> None:
         if path.is_file():
             name = path.relative_to(written)
             assert (tmp_path / "w" / name).read_bytes() == path.read_bytes(), name
+
+
+def test_an_interrupted_run_leaves_nothing_half_written(tmp_path, monkeypatch) -> None:
+    def cut(*_: object) -> Iterator[tuple[str, str]]:
+        yield "a fig is food .", "food"
+        raise KeyboardInterrupt
+
+    out, command = tmp_path / "w", ["world", "--out", str(tmp_path / "w"), "--documents", "5"]
+    with monkeypatch.context() as patched:
+        patched.setattr(World, "documents", cut)
+        assert run(command) == 130
+    assert [path.name for path in out.iterdir()] == [".work"]
+    assert run(command) == 0
+    assert (out / "corpora" / "curated.jsonl").read_text().count("\n") == 3
 
 
 def test_a_dry_run_writes_nothing(tmp_path, capsys) -> None:
