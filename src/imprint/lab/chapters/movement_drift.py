@@ -137,7 +137,8 @@ def _pair_row(material: Material, base: dict[str, Any], tuned: dict[str, Any]) -
     before, after = str(base["model"]), str(tuned["model"])
     config = {**_config(material), "null": 1}
     measure = partial(_drift_of_pair, before, after, material.texts, config)
-    name = f"drift-{_safe(tuned.get('scale'))}-{_safe(tuned.get('unit'))}-{_safe(tuned['stage'])}"
+    parts = (_safe(tuned.get(key)) for key in ("scale", "unit", "stage"))
+    name = f"movement-drift-{'-'.join(parts)}"
     frames, _ = tables(
         material, name, config, measure, models=(before, after), files=(material.texts,), code=CODE
     )
