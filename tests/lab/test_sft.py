@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imprint.errors import ConfigError, DataError
+from imprint.errors import ConfigError, DataError, DependencyError
 from imprint.lab import sft as module
+from imprint.lab import trainers
 from imprint.lab.encoding import IGNORED, encode, sft_rows
 from imprint.lab.noise import answer, flipped, wrong_labels
 from imprint.lab.sft import SftSettings, sft
@@ -225,6 +226,14 @@ def test_a_template_without_generation_is_refused(tmp_path: Path) -> None:
     for template, problem in ((plain, "marks no part"), (None, "is missing")):
         with pytest.raises(DataError, match=problem):
             encode(word_tokenizer(template), chats(2), 64)
+
+
+def test_a_tracker_that_is_not_there_is_named(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainers, "find_spec", lambda _: None)
+    with pytest.raises(DependencyError, match="report_to names trackio"):
+        sft(base, chats(), tmp_path / "out", replace(QUICK, report_to=("trackio",)))
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ def sft_rows(rows: Sequence[Row] | str | Path) -> list[Row]:
     Raises:
         DataError: no file, no rows, or a row of no known form; the message names its place.
     """
+    placed: list[tuple[str, Row]]
     if isinstance(rows, str | Path):
         placed = list(read_rows(Path(rows)))
     else:

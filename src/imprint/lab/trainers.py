@@ -11,10 +11,11 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from imprint.errors import CheckpointError, ConfigError, require
+from imprint.errors import CheckpointError, ConfigError, DependencyError, require
 from imprint.runs import dump_json, file_hash, write_atomic
 
 Dtype = Literal["auto", "fp32", "bf16"]
@@ -44,6 +45,7 @@ def check_settings(values: Mapping[str, Any]) -> None:
 
 def common_arguments(values: Mapping[str, Any], work: Path, steps: int) -> dict[str, Any]:
     """Give the arguments of TRL's trainers that SFT and RL have in common."""
+    _require_trackers(values["report_to"])
     on_cpu = values["device"] == "cpu" or not require("torch", "lab").cuda.is_available()
     half = values["dtype"] == "bf16" or (values["dtype"] == "auto" and fast_half(on_cpu))
     return {
@@ -68,6 +70,14 @@ def common_arguments(values: Mapping[str, Any], work: Path, steps: int) -> dict[
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
     }
+
+
+def _require_trackers(names: Sequence[str]) -> None:
+    for name in names:
+        if name in ("tensorboard", "wandb", "trackio") and find_spec(name) is None:
+            raise DependencyError(
+                f"report_to names {name}, which is not installed", remedy=f"pip install {name}"
+            )
 
 
 def fast_half(on_cpu: bool) -> bool:
