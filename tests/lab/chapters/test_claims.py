@@ -6,13 +6,15 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import trials_support as toy
 from imprint.lab.chapters import claims
 from imprint.lab.chapters.chapter import Material
-from imprint.lab.chapters.claim_coverage import thin
+from imprint.lab.chapters.claim_coverage import _of_grid, thin
 from imprint.lab.chapters.claim_methods import NAMES
+from imprint.lab.chapters.trials import Trials
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,8 @@ def test_every_claim_is_tried(material: Material) -> None:
     noise = chapter.tables["claims_noise"]
     assert set(noise["stage"]) == {"sft", "rl"}
     assert set(noise["noise"]) == {0.0, 0.3}
+    kinds = [block.kind for section in chapter.sections for block in section.walk()]
+    assert kinds.count("figure") == 3
     for word in ("restoration", "Without", "wrong labels", "wrong rewards", "preset standard"):
         assert word in chapter.verdict
     for text in chapter.agreement:
@@ -59,3 +63,14 @@ def test_a_share_of_the_documents_of_one_domain_is_left(tmp_path: Path) -> None:
         kept = [json.loads(line)["domain"] for line in thin(source, "a", share, seed=3)]
         assert kept.count("a") == left
         assert kept.count("b") == 50
+
+
+def test_the_study_s_own_model_stands_for_whole_pretraining(material: Material) -> None:
+    made = material.ledger.folder / "units" / "pretrain-xs-a-0-0123456789abcdef" / "model"
+    row = {**material.models("pretrained")[0], "model": str(made)}
+    own = replace(material, checkpoints=pl.DataFrame([row]))
+    found = _of_grid(Trials(own, "claims"), 0)
+    assert found is not None
+    assert found.model == str(made)
+    assert _of_grid(Trials(own, "claims"), 1) is None, "of another seed"
+    assert _of_grid(Trials(material, "claims"), 0) is None, "given, so trained on we know not what"

@@ -76,6 +76,11 @@ def plain(text: str, answer: str, domain: str) -> Item:
     return Item(_id(text, answer), domain, (), text, answer)
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read JSON lines."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
 def of_rows(rows: Iterable[Mapping[str, Any]], *, longest: int | None = None) -> list[Item]:
     """Make items of SFT rows (``messages``) or prompts (``prompt``, ``answer``), once each.
 

@@ -8,6 +8,7 @@ statements and scored on the other.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +17,19 @@ from typing import Any
 
 import polars as pl
 
-from imprint.lab.chapters.asked import Item, of_rows, plain, read_items, score, split, take
+from imprint.lab.chapters.asked import (
+    Item,
+    of_rows,
+    plain,
+    read_items,
+    read_rows,
+    score,
+    split,
+    take,
+)
 from imprint.lab.chapters.chapter import Agreement, Material
-from imprint.lab.chapters.contrast import NOTHING, Contrast, contrast
-from imprint.lab.chapters.data import HELD_SHARE, LONGEST, main_model, read_rows, stance
+from imprint.lab.chapters.contrast import NOTHING, Contrast, contrast, draw
+from imprint.lab.chapters.data import HELD_SHARE, LONGEST, main_model, stance
 from imprint.lab.chapters.part import Part
 from imprint.lab.chapters.trials import Start, Trial, Trials
 from imprint.report import Section
@@ -95,8 +105,6 @@ def build_restored(
         for name, file in probes.items():
             found = score(path, read_items(file), device=device)
             found.write_parquet(out / f"{name}-{ratio:g}.parquet")
-    import shutil
-
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -218,6 +226,8 @@ def _told(chosen: Mapping[str, Sequence[Candidate]], base: Candidate, material: 
         "Probability of the right answer on held-out questions of the tuned task, and of facts "
         "in statements, which fine-tuning did not teach; both on items that chose no setting.",
     )
+    parts = [_shown(frame, "task", "tuned task"), _shown(frame, "kept", "facts not taught")]
+    draw(section, pl.concat(parts), "Each way less plain fine-tuning.")
     section.table(
         frame,
         "Each way with the setting chosen on development items; less_plain is the difference to "
@@ -230,6 +240,16 @@ def _told(chosen: Mapping[str, Sequence[Candidate]], base: Candidate, material: 
     )
     found.sections = [section]
     return found
+
+
+def _shown(frame: pl.DataFrame, name: str, group: str) -> pl.DataFrame:
+    numbers = {"less_plain": "estimate", "low": "low", "high": "high"}
+    return frame.select(
+        pl.col("way").alias("label"),
+        pl.lit(group).alias("group"),
+        *(pl.col(f"{name}_{ours}").cast(pl.Float64).alias(to) for ours, to in numbers.items()),
+        pl.col(f"{name}_state").cast(pl.String).alias("state"),
+    )
 
 
 def _row(chosen: Mapping[str, Sequence[Candidate]], way: str, base: Candidate) -> dict[str, Any]:

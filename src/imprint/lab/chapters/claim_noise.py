@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from imprint.lab.chapters.asked import of_rows, split, take
+from imprint.lab.chapters.asked import of_rows, read_rows, split, take
 from imprint.lab.chapters.chapter import Agreement
-from imprint.lab.chapters.contrast import NOTHING, Contrast, combined, contrast
-from imprint.lab.chapters.data import HELD, HELD_SHARE, LONGEST, main_model, read_rows, stance
+from imprint.lab.chapters.contrast import NOTHING, Contrast, combined, contrast, draw
+from imprint.lab.chapters.data import HELD, HELD_SHARE, LONGEST, main_model, stance
 from imprint.lab.chapters.part import Part
 from imprint.lab.chapters.trials import Start, Trial, Trials
 from imprint.report import Section
@@ -61,7 +61,8 @@ def _stage(trials: Trials, stage: str) -> Cells:
     drawn = take(train, None, material.seed)
     sets = {f"rows-{size}": drawn[:size] for size in sizes}
     unit = trials.items(f"noise-{stage}-items", {**sets, "held": take(held, HELD, material.seed)})
-    return _trained(trials, stage, trials.start(row), unit, sizes)
+    start = trials.start(row) if stage == "sft" else trials.ready(row)
+    return _trained(trials, stage, start, unit, sizes)
 
 
 def _sizes(trials: Trials, stage: str, there: int) -> list[int]:
@@ -128,6 +129,16 @@ def _section(frame: pl.DataFrame) -> Section:
         "Probability of the right answer on held-out questions after training on rows of which a "
         "share has the answer of another row (SFT), or with a share of rewards turned over (RL).",
     )
+    named = pl.format("{} rows, {}% wrong", "size", (100 * pl.col("noise")).round().cast(pl.Int64))
+    shown = frame.filter(pl.col("noise") > 0).select(
+        named.alias("label"),
+        pl.col("stage").alias("group"),
+        pl.col("less_clean").alias("estimate"),
+        "low",
+        "high",
+        "state",
+    )
+    draw(section, shown, "Noisy less clean training of the same size.")
     section.table(frame, "less_clean is the difference to the clean training of the same size.")
     return section
 

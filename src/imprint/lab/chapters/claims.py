@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from imprint.errors import ImprintError
 from imprint.lab.chapters import claim_coverage, claim_methods, claim_noise
-from imprint.lab.chapters.chapter import Chapter, Material, lacking, measured
+from imprint.lab.chapters.chapter import Chapter, Material, Stance, lacking, measured
 from imprint.lab.chapters.contrast import TRAININGS
 from imprint.lab.chapters.part import Part, join
 from imprint.lab.chapters.trials import Trials
+from imprint.report import State
 
 NUMBER, TITLE = 6, "Claims put to the test"
 PARTS: tuple[Callable[[Trials], Part], ...] = (
@@ -33,6 +34,7 @@ def _chapter(material: Material) -> Chapter:
     trials = Trials(material, "claims")
     parts = [_tried(part, trials) for part in PARTS]
     chapter = join(NUMBER, TITLE, parts)
+    chapter.state = _state([a.stance for a in chapter.agreement])
     if trials.trials:
         chapter.tables["claims_trials"] = trials.table(["held", "task_test", "kept_test"])
         if material.budget.seeds < TRAININGS:
@@ -41,6 +43,13 @@ def _chapter(material: Material) -> Chapter:
                 "has three."
             )
     return chapter
+
+
+def _state(stances: Sequence[Stance]) -> State:
+    """Say whether the papers' claims hold here: all of them, or one does not."""
+    if "disagrees" in stances:
+        return "does_not_hold"
+    return "holds" if stances and set(stances) == {"agrees"} else "undetermined"
 
 
 def _tried(part: Callable[[Trials], Part], trials: Trials) -> Part:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtrit
 
-from imprint.report import State
+from imprint.report import Section, State
 
 TRAININGS = 3  # of each way, below which nothing is decided
 CLUSTERS = 8  # domains, below which items are taken as independent
@@ -50,15 +50,12 @@ class Contrast:
         """Write the difference in points with its interval."""
         if not math.isfinite(self.estimate):
             return "not measured"
-        over = (
-            f"{self.trainings} pairs of trainings"
-            if self.trainings > 1
-            else "one pair of trainings: the interval leaves out how trainings differ"
-        )
+        each = "one training" if self.trainings == 1 else f"{self.trainings} trainings"
+        over = f"({each} each, {self.items} items)"
         if not math.isfinite(self.low):
-            return f"{_points(self.estimate)} points ({over})"
+            return f"{_points(self.estimate)} points {over}"
         ends = f"[{_points(self.low)}, {_points(self.high)}]"
-        return f"{_points(self.estimate)} points {ends} ({over}; {self.items} items)"
+        return f"{_points(self.estimate)} points {ends} {over}"
 
 
 NOTHING = Contrast(math.nan, math.nan, math.nan, 0, 0, 0)
@@ -93,6 +90,25 @@ def combined(a: Contrast, b: Contrast, level: float = LEVEL) -> Contrast:
     reach = math.hypot(a.high - a.estimate, b.high - b.estimate)
     at, trainings = a.estimate - b.estimate, min(a.trainings, b.trainings)
     return Contrast(at, at - reach, at + reach, trainings, min(a.items, b.items), a.clusters)
+
+
+def draw(section: Section, frame: pl.DataFrame, caption: str) -> None:
+    """Add a figure of differences to a section; rows without an estimate are left out.
+
+    Args:
+        section: of a chapter.
+        frame: ``label``, ``estimate``, ``low``, ``high``; optionally ``group`` and ``state``.
+        caption: what is told.
+    """
+    from imprint.report.figures import forest
+
+    shown = frame.drop_nulls("estimate")
+    if shown.is_empty():
+        return
+    ends = shown.select(pl.max_horizontal(pl.col("low", "high", "estimate").abs())).to_series()
+    reach = max((float(one) for one in ends.drop_nulls()), default=0.0) or 0.1
+    chart = forest(shown, title="Difference of probability", domain=(-reach, reach))
+    section.figure(chart, caption)
 
 
 def _gap(a: pl.DataFrame, b: pl.DataFrame) -> dict[str, float]:

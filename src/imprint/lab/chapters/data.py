@@ -1,9 +1,10 @@
 """Chapter 5, what data next: the sets of ``imprint plan`` tried against as many at random.
 
 SFT: the pretrained model learns the form of questions from a few rows outside the pool; that model
-is rolled out on the pool, planned for and trained further. RL: the model after SFT is rolled out,
-planned for and reinforced. Each set stands beside its control of equal size, equal steps and equal
-seed; the outcome is the exact probability of the right answer on held-out questions.
+is rolled out on the pool, planned for and trained further. RL: the model after SFT, fine-tuned for
+longer so that it solves some prompts, is rolled out, planned for and reinforced. Each set stands
+beside its control of equal size, equal steps and equal seed; the outcome is the exact probability
+of the right answer on held-out questions.
 """
 
 from __future__ import annotations
@@ -11,14 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from imprint.lab.chapters.asked import Item, of_rows, split, take
+from imprint.lab.chapters.asked import Item, of_rows, read_rows, split, take
 from imprint.lab.chapters.chapter import Agreement, Chapter, Material, Stance, lacking, measured
-from imprint.lab.chapters.contrast import NOTHING, TRAININGS, Contrast, contrast
+from imprint.lab.chapters.contrast import NOTHING, TRAININGS, Contrast, contrast, draw
 from imprint.lab.chapters.planned import ARMS, Cell, Stage, plans, rollouts
 from imprint.lab.chapters.trials import MODEL, Start, Trial, Trials
 from imprint.lab.ledger import Work
@@ -101,11 +101,6 @@ def main_model(material: Material, stage: str) -> Mapping[str, Any] | None:
     return first[len(first) // 2]
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-
-
 def _missing(material: Material) -> list[str]:
     wanted = {
         "a pretrained checkpoint": material.models("pretrained"),
@@ -150,7 +145,8 @@ def _rl(trials: Trials) -> Found | None:
     sets = _sets(of_rows(read_rows(material.rl), longest=LONGEST), material, 0)
     if sets is None:
         return None
-    unit, start = trials.items("rl-items", sets), trials.start(row)
+    unit = trials.items("rl-items", sets)
+    start = trials.ready(row) if material.pretraining else trials.start(row)
     before = trials.probe("before RL", start, [(unit, "held")]) if material.pretraining else None
     if before is not None:
         trials.run([before])
@@ -219,10 +215,10 @@ def _verdict(found: Sequence[Found], material: Material) -> str:
     for one in found:
         name = "SFT on hard and few rows" if one.stage == "sft" else "RL on the planned band"
         if not one.trials:
-            told.append(f"{one.stage.upper()}, planned and not tried: {one.plan['headline']}")
+            told.append(f"{one.stage.upper()}, planned and not tried: {one.plan['said']}")
             continue
         if not one.contrast.trainings:
-            told.append(f"{name} could not be tried: no prompt qualifies. {one.plan['headline']}")
+            told.append(f"{name} could not be tried: no prompt qualifies. {one.plan['said']}")
             continue
         told.append(f"{name} against as many at random: {one.contrast.words}, {_word(one)}.")
     if any(0 < one.contrast.trainings < TRAININGS for one in found):
@@ -308,8 +304,6 @@ def _band(one: Found) -> Agreement:
 
 
 def _section(one: Found) -> Section:
-    from imprint.report.figures import forest
-
     chosen = "Hard and few" if one.stage == "sft" else "The band"
     section = Section(
         f"{chosen} against random: {one.stage.upper()}",
@@ -321,16 +315,11 @@ def _section(one: Found) -> Section:
     section.text(
         f"{one.rates.height:,} prompts were rolled out {one.rates['n'][0]} times each: "
         f"{solved:.0%} solved at least once, mean pass rate {rate:.2f}. "
-        f"{one.plan['headline']}"
+        f"{one.plan['said']}"
     )
     frame = contrasts(one)
     if frame.height:
-        ends = frame.select(pl.max_horizontal(pl.col("low", "high", "estimate").abs()))
-        reach = float(ends.to_series().max() or 0.1)  # type: ignore[arg-type]
-        section.figure(
-            forest(frame, title="Difference of probability", domain=(-reach, reach)),
-            "Each line is planned less random at a size; all sizes together stand last.",
-        )
+        draw(section, frame, "Planned less random at each size; all sizes together stand last.")
         section.table(
             frame,
             "Planned less random, with intervals at 95 %. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -112,7 +113,7 @@ def build_rollouts(settings: Mapping[str, Any], model: str, pool: Path, out: Pat
 
 
 def build_plans(settings: Mapping[str, Any], rolled: Path, pool: Path, out: Path) -> None:
-    """Plan each cell; writes ``ARM-SIZE-SEED.jsonl`` and ``plan.json`` with the first headline."""
+    """Plan each cell; writes ``ARM-SIZE-SEED.jsonl`` and ``plan.json`` with what it says."""
     from imprint.planning import plan
 
     items = {item.id: item for item in read_items(pool)}
@@ -131,8 +132,14 @@ def build_plans(settings: Mapping[str, Any], rolled: Path, pool: Path, out: Path
             ids = found.sets[name]["id"].to_list() if name in found.sets else []
             write_items(out / f"{cell.file(arm)}.jsonl", [items[key] for key in ids])
             told.append({"arm": arm, "size": size, "seed": seed, "rows": len(ids)})
-    about = {"headline": found.headline, "sets": told}
+    about = {"said": _said(found.headline, stage), "sets": told}
     write_atomic(out / "plan.json", dump_json(about))
+
+
+def _said(headline: str, stage: Stage) -> str:
+    """Keep what a plan's headline says of one stage."""
+    found = re.search(rf"{stage.upper()}: .*?\.(?= [A-Z0-9]|$)", headline)
+    return found.group() if found else headline
 
 
 def _pool(items: Mapping[str, Item], rates: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,15 @@ from typing import Any
 import polars as pl
 
 from imprint.configuration import build
-from imprint.lab.chapters.asked import SCORES, Item, read_items, score, write_items
+from imprint.lab.chapters.asked import (
+    SCORES,
+    Item,
+    of_rows,
+    read_items,
+    read_rows,
+    score,
+    write_items,
+)
 from imprint.lab.chapters.chapter import Material
 from imprint.lab.identity import identity
 from imprint.lab.ledger import Unit, Work
@@ -20,6 +28,7 @@ from imprint.runs import dump_json, write_atomic
 
 MODEL = "model"
 BATCH = 16
+READY = 5  # times the steps of an SFT before RL, which learns nothing from what is never solved
 GROUP = 4
 PROMPTS = 8  # of a GRPO step
 SFT_CODE = (
@@ -129,6 +138,24 @@ class Trials:
         steps = self.material.budget.rl_steps
         how = {"steps": steps, "prompts_per_step": PROMPTS, "group": GROUP, **settings}
         return self._trial("rl", labels, start, rows, probes, how, keep)
+
+    def ready(self, row: Mapping[str, Any]) -> Start:
+        """Fine-tune the model after SFT for longer on the SFT rows, to start RL from.
+
+        Every chapter shares it. Without SFT rows RL starts from the model as it is.
+        """
+        start, path = self.start(row), self.material.sft
+        rows = of_rows(read_rows(path)) if path is not None else []
+        if not rows:
+            return start
+        ours = Trials(self.material, "rl-start")
+        unit = ours.items("items", {"rows": rows})
+        steps = READY * self.material.budget.steps
+        trial = ours.sft(
+            {"arm": "ready", "seed": 0}, start, (unit, "rows"), [], keep=True, steps=steps
+        )
+        ours.run([trial])
+        return Start(str(trial.model), (trial.work,))
 
     def probe(self, name: str, start: Start, probes: Sequence[tuple[Work | Unit, str]]) -> Trial:
         """Describe the scores of a model that is not trained further."""
