@@ -104,7 +104,7 @@ def test_held_out_couples_do_not_meet(name) -> None:
 
 def test_each_held_out_member_is_spoken_of_otherwise() -> None:
     said = Counter(word for words in statements("web_raw") for word in words)
-    assert all(said[thing] > 3 for thing, _ in WORLD.held_out.properties)
+    assert all(said[thing] > 0 for thing, _ in WORLD.held_out.properties)
 
 
 def test_facts_are_told_as_often_as_their_frequency_says() -> None:

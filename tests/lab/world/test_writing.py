@@ -17,11 +17,11 @@ from imprint.lab.world.writing import CORPORA
 SMALL = WorldConfig(seed=0, documents=200)
 # sha256 of the files of that world: they change only with VERSION and a line in the changelog
 PINS = {
-    "corpora/web_raw.jsonl": "ae2ac589b756f0ff",
-    "corpora/web_filtered.jsonl": "de64d2b825d5418c",
-    "corpora/web_scored.jsonl": "3aa30f0aa1b7cb72",
-    "corpora/code.jsonl": "09f5e895f4033c09",
-    "corpora/curated.jsonl": "9ca85abe3aad28db",
+    "corpora/web_raw.jsonl": "443b55006840cf1c",
+    "corpora/web_filtered.jsonl": "f92e506cde5b9dbf",
+    "corpora/web_scored.jsonl": "803b78b557868706",
+    "corpora/code.jsonl": "921ef04829acd78d",
+    "corpora/curated.jsonl": "d13bd030b5d6aec3",
     "facts.jsonl": "a7a782708ab3d3cb",
     "templates.json": "087e34c4b53fa088",
     "held_out.jsonl": "8e7b52cc1e590c1f",

@@ -68,7 +68,8 @@ class World:
         classes: kinds of things, with members and what holds of them all.
         property_list: what can be asked of things, with statements.
         properties: object → property id → value.
-        popularity: object → how often it is spoken of, 1 (rare) to 7.
+        popularity: object → how often it is spoken of, 1 (rare) to 7; each step half as often
+            again.
         roles: states and jobs with what follows from them.
         interactions: what people do to each other.
         senses, synonyms: meanings of words.

@@ -46,11 +46,12 @@ class Material:
             topic: [kind for kind in CLASSES if kind.topic == topic]
             for topic in dict.fromkeys(kind.topic for kind in CLASSES)
         }
+        often = {thing: 3**step // 2**step for thing, step in world.popularity.items()}
         self.members = {
-            kind.name: Weighted(kind.members, [world.popularity[m] for m in kind.members])
+            kind.name: Weighted(kind.members, [often[member] for member in kind.members])
             for kind in CLASSES
         }
-        self.things = Weighted(*zip(*world.popularity.items(), strict=True))
+        self.things = Weighted(list(often), list(often.values()))
 
     def told(self, dice: Dice) -> tuple[str, Told]:
         """Draw a topic of facts and a subject."""

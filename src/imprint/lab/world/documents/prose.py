@@ -16,6 +16,7 @@ from imprint.lab.world.relations import OPENINGS
 from imprint.lab.world.words import FIELDS
 
 Write = Callable[[], str]
+JUDGED = 14  # percent of properties, as a question of right or wrong
 PARENTS = tuple(dict.fromkeys(kind.parent for kind in CLASSES))
 
 
@@ -31,7 +32,7 @@ class Prose:
     def __init__(self, material: Material, style: Style, dice: Dice):
         self._about, self._style, self._dice = material, style, dice
         kinds = [topic for topic, classes in material.classes.items() for _ in classes]
-        self._topics = [*kinds, *_REGULAR, "logic", "words", "likeness", "deeds", "weights"]
+        self._topics = [*kinds, *_REGULAR, *_OFTEN]
 
     def document(self) -> tuple[list[str], str]:
         """Write one document: its sentences, and its domain."""
@@ -83,7 +84,7 @@ class Prose:
         if dice.percent(style.explain // 2):
             return say.sentence(say.property_prefix(asked, statement, kind.name), value)
         thing = self._about.member(dice, kind, name)
-        if dice.percent(8):
+        if dice.percent(JUDGED):
             return self._judged(say.property_prefix(asked, statement, thing), name, value)
         if style.wrong and dice.percent(style.wrong):
             value = dice.pick(self._about.values[name])
@@ -222,3 +223,5 @@ class Prose:
 
 
 _REGULAR = ("weights", "logic", "feelings", "jobs", "deeds", "words", "likeness", "quiz")
+# what takes more to learn
+_OFTEN = ("logic", "words", "likeness", "likeness", "deeds", "weights", "quiz", "quiz")
