@@ -31,6 +31,9 @@ class Engine(Protocol):
     def step(self, windows: Ids, step: int, lr: float) -> Floats:
         """Take a step, counted from 0, on windows [R, B, T + 1]; give each run's loss [R]."""
 
+    def wait(self) -> None:
+        """Wait until every process that shares the run is here."""
+
     def state(self) -> Arrays:
         """Give all that a later start needs to go on as if there had been no break."""
 
@@ -91,6 +94,9 @@ class BatchedEngine:
             arrays = (model.masters, *self._moments, model.gradients.n, model.low.n)
             rows = (array[run, part] for array in arrays)
             kernels.adamw(*rows, shrink, single(lr), single(decay), *moments, single(EPS))
+
+    def wait(self) -> None:
+        """There is one process."""
 
     def state(self) -> Arrays:
         """Give parameters and moments, [R, P] each."""
@@ -202,6 +208,10 @@ class TransformersEngine:
                 )
             )
         return made
+
+    def wait(self) -> None:
+        """Wait for the others."""
+        self._place.wait_for_everyone()
 
     def state(self) -> Arrays:
         """Give parameters, moments and the count of steps."""

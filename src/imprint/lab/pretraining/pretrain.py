@@ -334,6 +334,7 @@ def _finish(
         (work / STATE).unlink(missing_ok=True)
         shutil.rmtree(run.out, ignore_errors=True)
         work.replace(run.out)
+    built.wait()
     return done
 
 
