@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -94,6 +95,12 @@ def test_lists_have_the_answer_that_follows(dealt: list[Dealt], prompt: str, dom
     one = next(one for one in part.sft if one.prompt.startswith(prompt))
     things = one.prompt.removeprefix(prompt).removesuffix("?").split()
     assert one.answer == (" ".join(reversed(things)) if domain == "order" else things[-1])
+
+
+def test_bytes_are_pinned(world: World) -> None:
+    # changes only with the world's VERSION and a line in the changelog
+    rows = json.dumps(list(task_files(world)))
+    assert hashlib.sha256(rows.encode()).hexdigest()[:16] == "c6f6b3d02dddfcc0"
 
 
 def test_files_are_all_there_and_follow_from_the_seed(world: World) -> None:

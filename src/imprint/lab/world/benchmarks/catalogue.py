@@ -91,7 +91,11 @@ BENCHMARKS = (
     ),
     *_category(
         "semantic",
-        (semantic.senses, 2, "which sense a word has beside another word"),
+        (
+            semantic.senses,
+            2,
+            "which sense a word has beside another, or whether two uses share one",
+        ),
         (semantic.synonyms, 2, "the word of the same meaning"),
         (semantic.likeness, 2, "whether two sentences mean the same"),
         (semantic.reading, 2, "what a text says, against what is known"),

@@ -14,22 +14,34 @@ from imprint.lab.world.world import World
 
 
 def senses(world: World, dice: Dice) -> Iterator[Group]:
-    """Ask what a word of two senses means near a word it never stood near."""
-    held: dict[str, list[tuple[str, str]]] = {}
+    """Ask what a word of two senses means near words it never stood near, or whether it is one."""
+    held: dict[str, dict[str, list[str]]] = {}
     for one in world.senses:
-        for context in one.contexts:
-            if (one.word, context) in world.held_out.senses:
-                held.setdefault(one.word, []).append((one.gloss, context))
-    both = [word for word in sorted(held) if len({gloss for gloss, _ in held[word]}) > 1]
+        near = [context for context in one.contexts if (one.word, context) in world.held_out.senses]
+        if near:
+            held.setdefault(one.word, {})[one.gloss] = near
+    both = [word for word in sorted(held) if len(held[word]) > 1]
     while True:
-        word, name = dice.pick(both), dice.pick(PEOPLE_FIRST)
-        group = []
-        for gloss in sorted({gloss for gloss, _ in held[word]}):
-            context = dice.pick([near for meant, near in held[word] if meant == gloss])
-            scene = say.sense_scene(name, word, context)
-            prompt = f"{scene} {say.sense_gloss(word)}"
-            group.append(Asked(prompt, gloss, f"{word} {context}"))
-        yield group
+        word = dice.pick(both)
+        glosses = dice.shuffled(sorted(held[word]))
+        if dice.percent(50) and len(held[word][glosses[0]]) > 1:
+            yield _compared(dice, word, held[word][glosses[0]], held[word][glosses[1]])
+        else:
+            name = dice.pick(PEOPLE_FIRST)
+            yield [_glossed(name, word, dice.pick(held[word][g]), g) for g in glosses]
+
+
+def _glossed(name: str, word: str, context: str, gloss: str) -> Asked:
+    prompt = f"{say.sense_scene(name, word, context)} {say.sense_gloss(word)}"
+    return Asked(prompt, gloss, f"{word} {context}")
+
+
+def _compared(dice: Dice, word: str, near: list[str], far: list[str]) -> Group:
+    first, second = dice.sample(near, 2)
+    return [
+        Asked(say.senses_compared(word, first, other), answer, f"{word} {first}")
+        for other, answer in ((second, "same"), (dice.pick(far), "different"))
+    ]
 
 
 def synonyms(world: World, dice: Dice) -> Iterator[Group]:
