@@ -289,6 +289,23 @@ def test_stops_at_the_warning(base: Path, probes: dict[str, Any], tmp_path: Path
     assert other.warnings == ["enough"]
 
 
+def test_facts_are_asked_by_so_many_prompts(base: Path, tmp_path: Path) -> None:
+    prompts = [f"{word} is" for word in THINGS]
+    fact = {"relation": "r", "subject": "s", "answers": ["red"], "prompts": prompts}
+    following = ImprintCallback(
+        facts=lines(tmp_path / "facts.jsonl", [fact]), prompts=3, every=99, quiet=True
+    )
+    trainer(base, tmp_path / "out", [following], arguments={"max_steps": 1}).train()
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    words = word_tokenizer()
+    red = words.convert_tokens_to_ids("red")
+    chances = [
+        float(plain_logprobs(model, words(prompts[at])["input_ids"])[-1][red].exp())
+        for at in (0, 3, 6)
+    ]
+    assert following.rows[0]["mastery"] == pytest.approx(np.mean(chances), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [

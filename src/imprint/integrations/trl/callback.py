@@ -51,6 +51,7 @@ class ImprintCallback(transformers.TrainerCallback):  # type: ignore[misc, name-
             per domain and its change since the start.
         every: steps between measurements.
         max_items: texts, facts, questions, and rows of each domain at most.
+        prompts: that ask for each fact at most, evenly over its templates.
         max_tokens: of a text or prompt at most.
         memory: bytes kept of the base; above it only its likeliest tokens are.
         patience: measurements that the warning looks back over.
@@ -80,6 +81,7 @@ class ImprintCallback(transformers.TrainerCallback):  # type: ignore[misc, name-
         domains: Rows | None = None,
         every: int = 100,
         max_items: int = 200,
+        prompts: int = 5,
         max_tokens: int = CONTEXT,
         memory: int = 256 << 20,
         patience: int = 2,
@@ -90,7 +92,7 @@ class ImprintCallback(transformers.TrainerCallback):  # type: ignore[misc, name-
         tokenizer: Any = None,
         quiet: bool = False,
     ):
-        numbers = {"every": every, "max_items": max_items, "patience": patience}
+        numbers = {"every": every, "max_items": max_items, "patience": patience, "prompts": prompts}
         for name, value in {**numbers, "max_tokens": max_tokens, "gain": gain}.items():
             if not value > 0:
                 raise ConfigError(f"{name} is {value}", remedy="above 0.")
@@ -99,7 +101,8 @@ class ImprintCallback(transformers.TrainerCallback):  # type: ignore[misc, name-
         )
         self.settings = {**numbers, "max_tokens": max_tokens, "gain": gain, "stop": stop}
         self.settings |= {"memory": memory, "seed": seed}
-        self.every, self.max_tokens, self.memory, self.stop = every, max_tokens, memory, stop
+        self.every, self.prompts, self.max_tokens = every, prompts, max_tokens
+        self.memory, self.stop = memory, stop
         self.following = Following(patience, gain)
         self.out = Path(out or "")
         self._placed = out is not None
@@ -122,7 +125,9 @@ class ImprintCallback(transformers.TrainerCallback):  # type: ignore[misc, name-
                 "the trainer has no tokenizer", remedy="give one: ImprintCallback(tokenizer=…)."
             )
         self.out = self.out if self._placed else Path(args.output_dir)
-        self._encoded = encode(self.probes, Loaded(model, tokenizer, self.out), self.max_tokens)
+        self._encoded = encode(
+            self.probes, Loaded(model, tokenizer, self.out), self.max_tokens, self.prompts
+        )
         self._trackers = _trackers(args) if state.is_world_process_zero else []
         if self._encoded.texts:
             self._base = self._before(model, state)

@@ -93,8 +93,8 @@ def read_probes(
     return found
 
 
-def encode(probes: Probes, loaded: Loaded, max_tokens: int) -> Encoded:
-    """Encode probes for a model.
+def encode(probes: Probes, loaded: Loaded, max_tokens: int, prompts: int) -> Encoded:
+    """Encode probes for a model; of each fact so many prompts, evenly over those it has.
 
     Raises:
         DataError: an answer or option without a token, or longer than the model reads.
@@ -109,12 +109,17 @@ def encode(probes: Probes, loaded: Loaded, max_tokens: int) -> Encoded:
     return Encoded(
         [_whole(encoder, text, limit) for text in probes.texts],
         [
-            [pair(text, f" {one.answer}") for text in texts_of(one, plain)]
+            [pair(text, f" {one.answer}") for text in _evenly(texts_of(one, plain), prompts)]
             for one in probes.facts
         ],
         [_options(one, pair) for one in probes.questions],
         {name: [pair(*row) for row in rows] for name, rows in probes.domains.items()},
     )  # fmt: skip
+
+
+def _evenly(texts: list[str], count: int) -> list[str]:
+    kept = min(count, len(texts))
+    return [texts[at * len(texts) // kept] for at in range(kept)]
 
 
 def _whole(encoder: Encoder, text: str, limit: int) -> Request:
