@@ -205,7 +205,7 @@ def describe(opened: Study) -> str:
 def _memory(grid: Grid) -> float:
     """Estimate a worker's peak: libraries, then weights, gradients and moments in float32."""
     largest = max(grid.parameters.values(), default=0)
-    return 0.9 * 2**30 + 24.0 * largest
+    return 1.1 * 2**30 + 24.0 * largest
 
 
 def _took(units: Sequence[Unit], begun: float) -> str:
