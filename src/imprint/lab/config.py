@@ -44,7 +44,8 @@ class Scale:
         layers, width, heads, ffn, context: the shape (see ``pretraining.Shape``).
         tokens: of each pretraining run.
         batch: sequences per step.
-        lr: peak learning rate.
+        lr: peak learning rate of AdamW.
+        matrix_lr: peak learning rate of Muon, which steps the layers' matrices.
         seeds: pretraining runs of each mixture.
         steps_between: proportions trained between two neighbours of ``mixtures.proportions``; 0
             takes those alone.
@@ -56,22 +57,25 @@ class Scale:
     ffn: int = 192
     context: int = 128
     tokens: int = 600_000
-    batch: int = 16
-    lr: float = 4e-3
+    batch: int = 8
+    lr: float = 8e-3
+    matrix_lr: float = 0.04
     seeds: int = 1
     steps_between: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class OptimiserChoice:
-    """AdamW for every scale.
+    """How every scale is optimised.
 
     Attributes:
+        method: ``muon`` (AdamW beside it for all but matrices) or ``adamw``.
         warmup: share of the steps.
         schedule: ``cosine``.
         weight_decay, betas, clip: as usual.
     """
 
+    method: Literal["muon", "adamw"] = "muon"
     warmup: float = 0.05
     schedule: str = "cosine"
     weight_decay: float = 0.1

@@ -319,7 +319,7 @@ class Grid:
         return Shape(**self._shape_settings(scale))
 
     def _optimiser(self, scale: Scale) -> dict[str, Any]:
-        own = {"lr": scale.lr, "batch": scale.batch, "tokens": scale.tokens}
+        own = {name: getattr(scale, name) for name in ("lr", "matrix_lr", "batch", "tokens")}
         return {**asdict(self.config.optimiser), **own}
 
     def _sft(self, base: Planned) -> Planned:
