@@ -159,6 +159,8 @@ def _chapter(chapter: Chapter) -> Json:
         "title": chapter.title,
         "state": chapter.state,
         "verdict": chapter.verdict,
+        "judged": chapter.judged,
+        "details": chapter.details,
         "decided": chapter.decided,
         "undecided": chapter.undecided,
         "agreement": [

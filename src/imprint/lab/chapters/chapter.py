@@ -157,7 +157,7 @@ class Chapter:
 
     Attributes:
         number, title: its place in the report.
-        verdict: the answer in words, with its interval.
+        verdict: the answer in one sentence, with its interval.
         agreement: the papers' findings beside these.
         sections: for the report, in order.
         tables: name → frame; names begin with the chapter's own word.
@@ -165,6 +165,8 @@ class Chapter:
         state: whether the chapter's claim holds; ``undetermined`` where it cannot be told.
         decided, undecided: how many claims were.
         seconds, peak_bytes: what it took.
+        judged: the claim that ``state`` is about, a clause.
+        details: what else was found, a sentence or two each.
     """
 
     number: int
@@ -179,11 +181,14 @@ class Chapter:
     undecided: int = 0
     seconds: float = 0.0
     peak_bytes: int = 0
+    judged: str = ""
+    details: list[str] = field(default_factory=list)
 
     @property
     def claim(self) -> Verdict:
         """The verdict for the first screen."""
-        return Verdict(f"{self.number}. {self.title}", self.state, self.verdict)
+        judged = f" Judged: {self.judged}." if self.judged else ""
+        return Verdict(f"{self.number}. {self.title}", self.state, f"{self.verdict}{judged}")
 
 
 @contextmanager
