@@ -40,7 +40,9 @@ def made(frame: pl.DataFrame, **settings: object) -> Table:
         ("reliable", "state", "✓ reliable"),
         ("does_not_hold", "state", "✕ does not hold"),
         ("undetermined", "state", "? undetermined"),
+        ("cannot tell", "state", "? cannot tell"),
         ("unheard of", "state", "unheard of"),
+        ("a long claim", "words", "a long claim"),
     ],
 )
 def test_values_as_text(value: object, spec: str, text: str) -> None:

@@ -59,7 +59,13 @@ def _agreement(page: Page, result: StudyResult) -> None:
         section = page.section(
             "Beside the papers", "Where the lab agrees, where not, and where it cannot tell."
         )
-        section.table(table, "Each claim, the paper's figures, the lab's, and the stance.")
+        section.table(
+            table.select("stance", "chapter", "claim", "lab", "paper"),
+            "Each claim: whether the lab agrees, what it found, and the paper's figures.",
+            formats={"stance": "state", "claim": "words", "lab": "words", "paper": "words"},
+            columns={"chapter": "ch."},
+            page_size=40,
+        )
 
 
 def _checkpoints(page: Page, result: StudyResult) -> None:

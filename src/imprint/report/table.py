@@ -18,6 +18,7 @@ from imprint.report.embedding import pack
 from imprint.report.verdict import SYMBOLS, state_of
 
 DASH: Final = "–"
+TEXTS: Final = ("", "words", "state")
 _FORMAT: Final = re.compile(r"(?P<plus>\+?)(?P<group>,?)(?:\.(?P<digits>\d+))?(?P<type>[fde%])")
 
 
@@ -29,7 +30,7 @@ class Column:
     """One column: its name in the data, its header, and how its values are written.
 
     ``format`` is ``state`` (a verdict's word, shown with its symbol), ``p`` (a p-value), empty
-    (text), or of the form ``[+][,][.N]f``, ``%``, ``e`` or ``d`` with Python's meaning.
+    (text on one line), ``words`` (text that wraps), or of the form ``[+][,][.N]f``, ``%``, ``e`` or ``d`` with Python's meaning.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Column:
     @property
     def numeric(self) -> bool:
         """Whether values are numbers, aligned to the right."""
-        return self.format not in ("", "state")
+        return self.format not in TEXTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def show(value: Any, spec: str) -> str:
         state = state_of(str(value))
         words = str(value).replace("_", " ")
         return f"{SYMBOLS[state]} {words}" if state else words
-    if spec == "":
+    if spec in ("", "words"):
         return str(value)
     if spec == "p":
         return "<0.001" if 0 <= value < 0.001 else _number(value, ".3f")
@@ -130,7 +131,7 @@ def _number(value: float, spec: str) -> str:
 def _checked(spec: str | None, values: pl.Series) -> str:
     if spec is None:
         return _guess(values)
-    if spec not in ("", "p", "state") and not _FORMAT.fullmatch(spec):
+    if spec not in (*TEXTS, "p") and not _FORMAT.fullmatch(spec):
         raise ValueError(f"unknown number format {spec!r} for column {values.name!r}")
     return spec
 

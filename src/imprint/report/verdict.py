@@ -20,10 +20,13 @@ SYNONYMS: Final[dict[str, State]] = {
     "holds": "holds",
     "reliable": "holds",
     "yes": "holds",
+    "agrees": "holds",
     "does not hold": "does_not_hold",
     "unreliable": "does_not_hold",
     "no": "does_not_hold",
+    "disagrees": "does_not_hold",
     "undetermined": "undetermined",
+    "cannot tell": "undetermined",
 }
 
 

@@ -26,7 +26,7 @@ function cellText(value, spec) {
     const state = STATES.of[words.toLowerCase()];
     return state ? `${STATES.symbols[state]} ${words}` : words;
   }
-  if (spec === "") return String(value);
+  if (spec === "" || spec === "words") return String(value);
   if (spec === "p") return value >= 0 && value < 0.001 ? "<0.001" : numberText(value, ".3f");
   return numberText(value, spec);
 }
@@ -125,7 +125,7 @@ class Listing {
   }
 
   isNumber(index) {
-    return !["", "state"].includes(this.columns[index].format);
+    return !["", "words", "state"].includes(this.columns[index].format);
   }
 
   cell(row, index) {
@@ -137,7 +137,8 @@ class Listing {
     inner.textContent = text;
     td.append(inner);
     td.className = this.isNumber(index) ? "number" : (format === "state" && STATES.of[String(value).replaceAll("_", " ").toLowerCase()]) || "";
-    if (text.length > 24) td.title = text;
+    if (format === "words") td.className = "words";
+    else if (text.length > 24) td.title = text;
     return td;
   }
 
