@@ -144,6 +144,13 @@ def test_draws_depend_on_seed_and_text_alone(engine: LocalEngine, capsys) -> Non
     assert "1 of 2 prompts had more than 26 tokens" in capsys.readouterr().err
 
 
+def test_new_tokens_that_leave_no_room_for_a_prompt_are_refused(engine: LocalEngine) -> None:
+    assert list(engine.generate(["the cat"], max_new_tokens=31))
+    with pytest.raises(ConfigError, match="32 new tokens leave no room for a prompt") as found:
+        engine.generate(["the cat"], max_new_tokens=32)
+    assert "--max-new-tokens" in str(found.value)
+
+
 def test_a_recurrent_model_generates_too(engine: LocalEngine) -> None:
     from dataclasses import replace
 

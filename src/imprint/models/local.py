@@ -8,7 +8,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
-from imprint.errors import DataError
+from imprint.errors import ConfigError, DataError
 from imprint.models.batching import Batcher
 from imprint.models.choices import option_scores
 from imprint.models.engine import Generated, Identity, Likelihood, OptionScores, Question
@@ -111,7 +111,16 @@ class LocalEngine:
 
         Draws depend on the seed and on the prompt's text, not on its company. A prompt that leaves
         no room for the new tokens is cut from the left, and this is said.
+
+        Raises:
+            ConfigError: the new tokens alone fill the model's context.
         """
+        if max_new_tokens >= self.context:
+            raise ConfigError(
+                f"{max_new_tokens} new tokens leave no room for a prompt: the model reads "
+                f"{self.context} tokens at once",
+                remedy="give fewer: --max-new-tokens, a task's max_gen_toks.",
+            )
         how = Continuing(self.encoder, n, temperature, max_new_tokens, seed, stop)
         return how(prompts)
 
