@@ -108,3 +108,14 @@ def test_a_mistake_is_said_without_a_traceback(
     told = capsys.readouterr().err
     assert "did you mean 'scales'" in told
     assert "Traceback" not in told
+
+
+def test_rows_that_cannot_be_trained_on_are_refused_before_anything_is_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_study(tmp_path / "in")
+    (tmp_path / "in" / "sft.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
+    assert run(["study", str(path), "--out", str(tmp_path / "o")]) == 2
+    told = capsys.readouterr().err
+    assert "sft.jsonl, line 1: the row has no text 'text'" in told
+    assert not (tmp_path / "o").exists()

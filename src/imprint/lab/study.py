@@ -16,6 +16,7 @@ import polars as pl
 from imprint.errors import ImprintError
 from imprint.lab.chapters.chapter import Budget, Chapter, Material, lacking
 from imprint.lab.config import CHAPTERS, StudyConfig
+from imprint.lab.encoding import sft_rows
 from imprint.lab.grid import Grid, given_checkpoints
 from imprint.lab.ledger import Ledger, Unit, peak_bytes
 from imprint.lab.pool import open_pool
@@ -82,8 +83,11 @@ def study(config: StudyConfig | None = None, *, out: str | Path | None = None) -
 
 
 def open_study(config: StudyConfig, out: Path) -> Study:
-    """Set a study up: check settings, name its units; nothing is built."""
+    """Set a study up: check settings and rows, name its units; nothing is built."""
     config.check()
+    for rows in (config.sft.data, *config.sft_sets.values()):
+        if rows is not None:
+            sft_rows(rows)  # a mistake in them is said before anything is pretrained
     workers = config.workers or min(os.cpu_count() or 1, 16)
     threads = config.threads
     ledger = Ledger(out, workers=workers, executor=config.executor, threads=threads)
