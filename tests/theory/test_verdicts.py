@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imprint.theory.verdicts import Level, below, falls_then_rises, flat, median_interval, peak
+from imprint.theory.verdicts import (
+    Level,
+    below,
+    falls_then_rises,
+    flat,
+    grows,
+    median_interval,
+    peak,
+)
 
 
 def level(x: float, low: float, high: float, seeds: int = 6) -> Level:
@@ -68,3 +76,11 @@ def test_flat_curves() -> None:
     assert flat("a", [level(1, 1, 1.02), level(2, 1, 1.05)]).state == "holds"
     assert flat("a", [level(1, 1, 1.02), level(2, 1.5, 1.6)]).state == "does_not_hold"
     assert flat("a", [level(1, 1, 1.2), level(2, 1, 1.2)]).state == "undetermined"
+
+
+def test_values_are_named_where_the_claim_does_not() -> None:
+    one, other = Level.exact(3, 8), Level.exact(1, 64)
+    assert below("a", other, one, ("OS", "SFT")).detail == "OS: 1; SFT: 3."
+    verdict = grows("a", [other, one], "B =")
+    assert (verdict.state, verdict.detail) == ("holds", "B = 64: 1; B = 8: 3.")
+    assert grows("a", [one, other]).state == "does_not_hold"

@@ -10,7 +10,7 @@ from imprint.report.figures.panels import hover, layer, numbers, small_multiples
 from imprint.theory.experiments.experiment import Plot
 
 SIMULATED = "simulated"
-SIZES = {1: (760, 320), 2: (355, 280)}  # panels in a row → width and height of each
+SIZES = {1: (760, 320), 2: (335, 280)}  # panels in a row → width and height of each
 
 
 def panels(table: pl.DataFrame, lines: pl.DataFrame, plot: Plot) -> Chart:

@@ -22,6 +22,7 @@ PAPER = (
 )
 HIDDEN_AFTER = 9
 ROUNDING = 1e-12  # what is smaller is a rounded zero
+LARGE = 1000.0  # beside such numbers a fourth digit behind the point says nothing
 UNFOLDED = 4  # sentences that are shown without a click
 
 
@@ -111,7 +112,10 @@ def _curves(result: TheoryResult) -> pl.DataFrame:
 
 
 def _formats(frames: Iterable[pl.DataFrame]) -> dict[str, str]:
-    """Write numbers with four digits behind the point, or three in all; states as such."""
+    """Write numbers with four digits behind the point (two among large ones), or three in all.
+
+    States are written as such.
+    """
     return {
         column.name: found
         for frame in frames
@@ -124,7 +128,9 @@ def _format(column: pl.Series) -> str | None:
     if column.dtype == pl.Float64:
         sizes = column.drop_nulls().abs()
         tiny = sizes.is_between(ROUNDING, 1e-3, closed="none").any()
-        return ".2f" if column.name == "coverage" else ".2e" if tiny else ",.4f"
+        if tiny:
+            return ".2e"
+        return ",.2f" if column.name == "coverage" or (sizes >= LARGE).any() else ",.4f"
     if column.dtype == pl.String and column.drop_nulls().is_in(STATES).all() and len(column):
         return "state"
     return None

@@ -80,10 +80,26 @@ def _coverage(count: int, inner: int) -> float:
     return max(0.0, 1 - 2 * float(binom.cdf(inner - 1, count, 0.5))) if count > 1 else 0.0
 
 
-def below(text: str, smaller: Level, larger: Level) -> Verdict:
-    """Judge that one value is smaller than another."""
+def below(
+    text: str, smaller: Level, larger: Level, names: tuple[str, str] | None = None
+) -> Verdict:
+    """Judge that one value is smaller than another.
+
+    Args:
+        text: the claim.
+        smaller, larger: which should be which.
+        names: what the two are, where the claim does not name them in this order.
+    """
     detail = f"{smaller} against {larger}."
+    if names:
+        detail = f"{names[0]}: {smaller}; {names[1]}: {larger}."
     return judged(text, _less(smaller, larger), detail, smaller, larger)
+
+
+def grows(text: str, curve: Sequence[Level], axis: str = "at") -> Verdict:
+    """Judge that a curve ends higher than it starts; ``axis`` names its two ends."""
+    first, last = curve[0], curve[-1]
+    return below(text, first, last, (f"{axis} {first.x:g}", f"{axis} {last.x:g}"))
 
 
 def peak(text: str, curve: Sequence[Level], at: float) -> Verdict:

@@ -27,7 +27,7 @@ from imprint.theory.outcome import sharpness
 from imprint.theory.pretraining import pretrained
 from imprint.theory.sampler import draw_columns, draw_moments, draw_tasks
 from imprint.theory.setting import Setting
-from imprint.theory.verdicts import Level, below
+from imprint.theory.verdicts import Level, below, grows
 
 LENGTHS = (0.05, 0.125, 0.25, 0.5, 1, 1.5, 2, 2.5, 3, 12.5)
 WEAK = (0.01, 0.03, 0.1, 0.2, 0.5, 1.0)
@@ -176,7 +176,7 @@ def _errors(config: TheoryConfig, curves: Curves) -> Iterator[Verdict]:
         nu = float(indicators(setting_of(config, 0, n)).nu[0])
         if nu > 1:
             text = f"n = {n}: with ν = {nu:.3g} the weak directions are worse than no answer."
-            yield below(text, Level.exact(1.0), level)
+            yield below(text, Level.exact(1.0), level, ("no answer", "weak directions"))
 
 
 def _agreement(config: TheoryConfig) -> Iterator[Verdict]:
@@ -195,7 +195,7 @@ def _sharpness(config: TheoryConfig, curves: Curves) -> Iterator[Verdict]:
     for steps in config.cot:
         levels = curves.of(SHARP, f"k = {steps}")
         text = f"k = {steps}: weak coverage makes outcome supervision start sharper."
-        yield below(text, levels[-1], levels[0])
+        yield grows(text, levels[::-1], "weak variance")
 
 
 def _table(config: TheoryConfig) -> pl.DataFrame:

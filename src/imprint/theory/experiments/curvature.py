@@ -131,7 +131,8 @@ def _signs(config: TheoryConfig, curves: Curves) -> Iterator[Verdict]:
         return
     for radius in RADII:
         plus, minus = (_at(curves.of(panel, _curve(radius)), steps) for panel in SIGNS)
-        yield below(f"ρ = {radius:g}, k = {steps}: negative M is sharper.", plus, minus)
+        text = f"ρ = {radius:g}, k = {steps}: negative M is sharper."
+        yield below(text, plus, minus, ("M positive", "M negative"))
 
 
 def _at(levels: Sequence[Level], x: float) -> Level:

@@ -140,11 +140,13 @@ def _judge(config: TheoryConfig, n: int, curves: Curves) -> Iterator[Verdict]:
     for prompts in sizes(config):
         at = {level.x: level for level in curves.of(_panel(n), _curve(prompts))}
         text = f"n = {n}, B = {prompts}: r = {least:g} does more harm than r = η."
-        yield below(text, at[config.target_rate], at[least])
+        yield below(text, at[config.target_rate], at[least], ("r = η", f"r = {least:g}"))
     setting = setting_of(config, least, n)
     exact, first = references(setting)[ENDLESS], limits(setting).at_infinity
     text = f"n = {n}, r = {least:g}: the exact limit is less than half the first-order one."
-    yield below(text, Level.exact(2 * exact), Level.exact(first))
+    yield below(
+        text, Level.exact(2 * exact), Level.exact(first), ("twice the exact limit", "first order")
+    )
 
 
 def _row(setting: Setting) -> dict[str, float | None]:

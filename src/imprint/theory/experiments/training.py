@@ -34,7 +34,7 @@ from imprint.theory.pretraining import pretrained
 from imprint.theory.sampler import draw_moments, draw_tasks
 from imprint.theory.setting import Setting
 from imprint.theory.test_error import test_error
-from imprint.theory.verdicts import below, falls_then_rises, flat
+from imprint.theory.verdicts import falls_then_rises, flat, grows
 
 Stage = Literal["SFT", "OS"]
 STAGES: tuple[Stage, ...] = ("SFT", "OS")
@@ -242,10 +242,9 @@ def _claims(config: TheoryConfig, batches: str, data: str, curves: Curves) -> It
         yield falls_then_rises(f"{told}: SFT falls, then rises with n.", sft["n"])
         yield falls_then_rises(f"{told}: SFT falls, then rises with n of all.", sft[TIED])
         yield flat(f"{told}: SFT is flat in k.", sft["k"])
-        yield below(f"{told}: OS improves from least to most B.", os["B"][-1], os["B"][0])
-        yield below(f"{told}: OS improves from least to most n.", os["n"][-1], os["n"][0])
-        yield below(f"{told}: OS improves from least to most n of all.", os[TIED][-1], os[TIED][0])
-        yield below(f"{told}: OS worsens from least to most k.", os["k"][0], os["k"][-1])
+        for sweep in ("B", "n", TIED):
+            yield grows(f"{told}: OS improves from least to most {sweep}.", os[sweep][::-1])
+        yield grows(f"{told}: OS worsens from least to most k.", os["k"])
 
 
 EXPERIMENT = Experiment(

@@ -23,7 +23,7 @@ from imprint.theory.gpt2.stages import length
 from imprint.theory.setting import Setting
 from imprint.theory.sft import sft_weights
 from imprint.theory.test_error import test_error
-from imprint.theory.verdicts import Level, below, falls_then_rises
+from imprint.theory.verdicts import Level, below, falls_then_rises, grows
 
 if TYPE_CHECKING:
     from imprint.theory.gpt2.stages import Stage, Stages
@@ -185,7 +185,7 @@ def _claims(config: TheoryConfig, curves: Curves) -> Iterator[Verdict]:
         yield below(text, levels[-1], before)
         if len(levels) > 1:
             text = f"{stage} improves from B = {levels[0].x:g} to {levels[-1].x:g}."
-            yield below(text, levels[-1], levels[0])
+            yield grows(text, levels[::-1])
     yield falls_then_rises("SFT falls, then rises with B.", by_size["SFT"])
     yield below(
         f"OS ends better than SFT at B = {max(sizes(config))}.",
@@ -195,7 +195,7 @@ def _claims(config: TheoryConfig, curves: Curves) -> Iterator[Verdict]:
     if len(config.cot) > 1:
         levels = curves.of(BY_STEPS, "OS")
         text = f"OS worsens from k = {levels[0].x:g} to {levels[-1].x:g}."
-        yield below(text, levels[0], levels[-1])
+        yield grows(text, levels)
 
 
 def _protocol(config: TheoryConfig) -> list[str]:
