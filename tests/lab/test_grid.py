@@ -86,6 +86,16 @@ def test_a_pair_needs_nothing_trained(tmp_path: Path) -> None:
     assert found.models["stage"].to_list() == ["pretrained", "sft"]
 
 
+def test_names_of_any_letters_give_folders(tmp_path: Path) -> None:
+    names = ["../../é", "<b>ü</b>", "x" * 300]
+    listed = [{"name": name, "shares": {"plain": 1}} for name in names]
+    config = load_config(write_study(tmp_path / "in", mixtures={"listed": listed}))
+    found = grid(config, tmp_path)
+    assert found.models["unit"].unique(maintain_order=True).to_list() == names
+    assert {work.path.parent for work in found.works} == {tmp_path / "units"}
+    assert max(len(work.path.name) for work in found.works) < 200
+
+
 def test_sharing_out() -> None:
     assert shared_out(list(range(5)), 2) == [[0, 1, 2], [3, 4]]
     assert shared_out([1], 2) == [[1]]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from imprint.configuration import Settings, build, load_yaml
 from imprint.errors import ConfigError, nearest
 from imprint.lab.chapters.chapter import Budget
+from imprint.lab.mixtures import Mixtures
 from imprint.lab.pool import Executor
 
 Preset = Literal["smoke", "default", "standard", "gpu"]
@@ -81,65 +81,6 @@ class OptimiserChoice:
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One mixture by hand.
-
-    Attributes:
-        name: of the unit.
-        shares: source → share; they sum to 1.
-        labels: further columns (factors, covariates).
-    """
-
-    name: str
-    shares: dict[str, float]
-    labels: dict[str, str | float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Mixtures:
-    """Which data the units are trained on: sources × proportions, or a list.
-
-    Attributes:
-        sources: name of the variant → the corpus that takes the place of ``slot``.
-        slot: the part of the proportions that varies.
-        proportions: in order, each a mapping part → share.
-        listed: mixtures by hand, in place of the crossing.
-    """
-
-    sources: dict[str, str] = field(
-        default_factory=lambda: {
-            "raw": "web_raw",
-            "filtered": "web_filtered",
-            "scored": "web_scored",
-        }
-    )
-    slot: str = "web"
-    proportions: tuple[dict[str, float], ...] = (  # arXiv 2602.11217, section 3 of the sheet
-        {"web": 0.65, "code": 0.25, "curated": 0.10},
-        {"web": 0.45, "code": 0.35, "curated": 0.20},
-        {"web": 0.25, "code": 0.45, "curated": 0.30},
-    )
-    listed: tuple[Listed, ...] = ()
-
-    def crossed(self, steps_between: int = 0) -> list[Listed]:
-        """Give all mixtures, with ``steps_between`` proportions between neighbours."""
-        if self.listed:
-            return list(self.listed)
-        proportions = _between(self.proportions, steps_between)
-        return [self._mixture(*pair) for pair in _pairs(self.sources, proportions)]
-
-    def _mixture(self, variant: str, parts: Mapping[str, float]) -> Listed:
-        shares = {self.sources[variant] if p == self.slot else p: s for p, s in parts.items()}
-        share = f"{100 * parts.get(self.slot, 0.0):.4g}"
-        labels: dict[str, str | float] = {
-            f"{self.slot}_source": variant,
-            "proportion": f"{self.slot} {share}%",
-        }
-        labels |= {f"{part}_share": share for part, share in parts.items()}
-        return Listed(f"{variant}-{share}", shares, labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,42 +214,15 @@ class StudyConfig:
         return {name: value for name, value in asdict(self).items() if name not in APART}
 
     def check(self) -> None:
-        """Refuse settings that do not make sense.
+        """Refuse settings that do not make sense, before anything is built.
 
         Raises:
             ConfigError: such a setting, by its key.
+            DataError: a file that is named is absent.
         """
-        if (self.base is None) != (self.tuned is None):
-            raise ConfigError("--base and --tuned name a pair; one of them is missing")
-        for name in self.analyses:
-            if name not in CHAPTERS:
-                raise ConfigError(f"no analysis {name!r}: {nearest(name, CHAPTERS)}")
-        for name, value, least in (
-            ("workers", self.workers, 1),
-            ("threads", self.threads, 1),
-            ("limit", self.limit, 1),
-            ("seed", self.seed, 0),
-            ("resamples", self.resamples, 100),
-        ):
-            if value is not None and value < least:
-                raise ConfigError(f"{name} {value} is less than {least}")
-        if self.trains:
-            self._check_grid()
-        elif self.base is None and self.models is None:
-            raise ConfigError("`scales` names no model size, and no checkpoints are given")
+        from imprint.lab.checking import check
 
-    def _check_grid(self) -> None:
-        for name in self.rl.scales:
-            if name not in self.scales:
-                raise ConfigError(f"rl.scales: no scale {name!r}; {nearest(name, self.scales)}")
-        for mixture in self.mixtures.crossed():
-            total = sum(mixture.shares.values())
-            if abs(total - 1) > 1e-6 or min(mixture.shares.values()) < 0:
-                raise ConfigError(f"the shares of mixture {mixture.name!r} sum to {total:g}, not 1")
-            for source in mixture.shares if self.corpora else ():
-                if source not in self.corpora:
-                    problem = f"mixture {mixture.name!r} takes from {source!r}, which is no corpus"
-                    raise ConfigError(f"{problem}; {nearest(source, self.corpora)}")
+        check(self)
 
 
 def load_config(
@@ -372,21 +286,3 @@ def _located(config: StudyConfig, path: Path) -> dict[str, Any]:
     found["sft"] = replace(config.sft, data=find(config.sft.data))
     found["rl"] = replace(config.rl, data=find(config.rl.data))
     return found
-
-
-def _between(proportions: tuple[dict[str, float], ...], steps: int) -> list[dict[str, float]]:
-    if not steps:
-        return list(proportions)
-    found = []
-    for first, second in pairwise(proportions):
-        for k in range(steps + 1):
-            at = k / (steps + 1)
-            parts = {p: (1 - at) * s + at * second.get(p, 0.0) for p, s in first.items()}
-            found.append({p: round(share, 9) for p, share in parts.items()})
-    return [*found, proportions[-1]]
-
-
-def _pairs(
-    sources: Mapping[str, str], proportions: list[dict[str, float]]
-) -> list[tuple[str, dict[str, float]]]:
-    return [(variant, parts) for variant in sources for parts in proportions]

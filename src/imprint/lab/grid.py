@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
@@ -13,13 +14,15 @@ import polars as pl
 
 from imprint.errors import ConfigError
 from imprint.lab import steps
-from imprint.lab.config import Listed, Scale, StudyConfig
+from imprint.lab.config import Scale, StudyConfig
 from imprint.lab.identity import identity
 from imprint.lab.ledger import Ledger, Work
+from imprint.lab.mixtures import Listed
 
 WORLD_SOURCES = ("web_raw", "web_filtered", "web_scored", "code", "curated")
 STAGES = ("sft", "rl")
 SPEED = 1.2e11  # multiply-adds of training per second and thread, for the time left
+PLAIN = frozenset(string.ascii_letters + string.digits + "._-")
 Labels = dict[str, Any]
 
 
@@ -442,4 +445,5 @@ def _key_of(one: Planned) -> tuple[Any, ...]:
 
 
 def _plain(text: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in text)
+    """Give a short name for a folder; the unit's key tells apart what looks the same here."""
+    return "".join(letter if letter in PLAIN else "_" for letter in text[:80])
