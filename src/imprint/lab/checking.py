@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from imprint.lab.config import Scale, StudyConfig
 
 LAST_SEED = 2**31  # seeds of replicates lie above the study's and must be seeds of torch, too
-LEAST = {"workers": 1, "threads": 1, "limit": 1, "seed": 0, "resamples": 100}
+LEAST = {"workers": 1, "threads": 1, "processes": 1, "limit": 1, "seed": 0, "resamples": 100}
 OF_BUDGET = {"resamples": 100, "rl_runs": 0}  # all else is at least 1
 TRACKERS = ("tensorboard", "wandb", "trackio")
 DEVICE = re.compile(r"(cpu|cuda|mps|xpu|npu)(:\d+)?")
@@ -53,6 +53,11 @@ def _check_machine(config: StudyConfig) -> None:
             raise ConfigError(f"no tracker {name!r}: {nearest(name, TRACKERS)}", where="report_to")
     if config.device is not None and not DEVICE.fullmatch(config.device):
         raise ConfigError(f"no device {config.device!r}", where="device", remedy="cpu, cuda, …")
+    if config.processes > 1 and config.engine != "transformers":
+        problem = f"processes is {config.processes} and engine is {config.engine!r}"
+        raise ConfigError(
+            problem, remedy="several processes share a run with engine: transformers."
+        )
     if config.engine == "batched" and config.device not in (None, "cpu"):
         problem = f"engine is 'batched' and device is {config.device!r}"
         raise ConfigError(problem, remedy="leave the engine to auto, or take the device cpu.")
@@ -110,6 +115,9 @@ def _check_grid(config: StudyConfig) -> None:
         if name not in config.scales:
             raise ConfigError(f"rl.scales: no scale {name!r}; {nearest(name, config.scales)}")
     for name, scale in config.scales.items():
+        if scale.batch % config.processes:
+            shares = f"{scale.batch} sequences among {config.processes} processes"
+            raise ConfigError(f"{shares} do not come out even", where=f"scales.{name}.batch")
         _check_scale(config, f"scales.{name}", scale)
     _check_training(config)
     if config.uses_world:

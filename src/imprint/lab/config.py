@@ -153,6 +153,8 @@ class StudyConfig:
         dtype: that pretraining multiplies in; ``auto`` is bfloat16 where that is faster.
         engine: of pretraining, ``batched`` on processors, ``transformers`` on GPUs; ``auto`` goes
             by the device.
+        processes: that share each batch of a pretraining run, as under ``accelerate launch``;
+            on GPUs one each. More than one trains with ``transformers``.
         device: where models compute.
         workers: units at a time; one per processor by default.
         threads: of each worker.
@@ -191,6 +193,7 @@ class StudyConfig:
     budget: Budget = field(default_factory=Budget)
     dtype: Literal["auto", "bf16", "fp32"] = "auto"
     engine: Literal["auto", "batched", "transformers"] = "auto"
+    processes: int = 1
     device: str | None = None
     workers: int | None = None
     threads: int | None = None

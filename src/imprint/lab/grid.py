@@ -297,6 +297,7 @@ class Grid:
             "engine": self.config.engine,
             "device": self.config.device,
             "dtype": self.config.dtype,
+            "processes": self.config.processes,
         }
         sources = {source: work.path for source, work in zip(used, tokens, strict=True)}
         name = f"pretrain-{Planned(labels, '').name}"
@@ -306,7 +307,7 @@ class Grid:
             settings,
             [self.tokenizer, *tokens],
             partial(steps.build_pretraining, settings, sources, tokenizer),
-            code=("imprint.lab.pretraining",),
+            code=("imprint.lab.pretraining", "imprint.lab.launching"),
             weight=2 + 6 * self._shape(scale).parameters * scale.tokens / SPEED,
             resumable=True,
         )

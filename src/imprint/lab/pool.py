@@ -64,7 +64,7 @@ class Processes:
         self.workers = workers
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_start, initargs=(os.getpid(),)
+            workers, mp_context=context, initializer=end_with_parent, initargs=(os.getpid(),)
         )
 
     def submit(self, function: Callable[[], Found]) -> Future[Found]:
@@ -186,9 +186,10 @@ def _processes(workers: int, threads: int) -> Iterator[Processes]:
                 os.environ[name] = value
 
 
-def _start(parent: int) -> None:
-    """Let no worker live beyond its parent."""
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+def end_with_parent(parent: int | None = None) -> None:
+    """Let this process not live beyond the one that started it."""
+    watched = parent or os.getppid()
+    threading.Thread(target=_watch, args=(watched,), daemon=True).start()
 
 
 def _watch(parent: int) -> None:

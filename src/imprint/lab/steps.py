@@ -45,7 +45,19 @@ def build_tokens(source: Path | str, tokenizer: Path, column: str, out: Path) ->
 def build_pretraining(
     settings: Mapping[str, Any], sources: Mapping[str, Path], tokenizer: Path, out: Path
 ) -> None:
-    """Train one model."""
+    """Train one model, in this process or by several that share each batch."""
+    if settings["processes"] > 1:
+        from imprint.lab.launching import launch
+
+        launch(settings, sources, tokenizer, out)
+    else:
+        train_one(settings, sources, tokenizer, out)
+
+
+def train_one(
+    settings: Mapping[str, Any], sources: Mapping[str, Path], tokenizer: Path, out: Path
+) -> None:
+    """Train one model in this process, alone or as one of several."""
     from imprint.lab.pretraining import Mixture, Optimiser, PretrainRun, Shape, pretrain
 
     mixture = Mixture("mixture", settings["shares"])
