@@ -11,9 +11,10 @@ import pytest
 
 import trials_support as toy
 from imprint.lab.chapters import claims
+from imprint.lab.chapters.asked import chat
 from imprint.lab.chapters.chapter import Material
 from imprint.lab.chapters.claim_coverage import _of_grid, thin
-from imprint.lab.chapters.claim_methods import NAMES
+from imprint.lab.chapters.claim_methods import NAMES, _halves, statements
 from imprint.lab.chapters.trials import Trials
 
 
@@ -36,9 +37,11 @@ def test_every_claim_is_tried(material: Material) -> None:
     assert set(noise["stage"]) == {"sft", "rl"}
     assert set(noise["noise"]) == {0.0, 0.3}
     kinds = [block.kind for section in chapter.sections for block in section.walk()]
-    assert kinds.count("figure") == 3
-    for word in ("restoration", "Without", "wrong labels", "wrong rewards", "preset standard"):
-        assert word in chapter.verdict
+    assert kinds.count("figure") == 4
+    assert "claims of the papers: 0 hold" in chapter.verdict
+    told = " ".join(chapter.details)
+    for word in ("restoration", "removed", "wrong labels", "wrong rewards", "preset standard"):
+        assert word in told
     for text in chapter.agreement:
         assert text.stance == "cannot tell"
 
@@ -74,3 +77,21 @@ def test_the_study_s_own_model_stands_for_whole_pretraining(material: Material) 
     assert found.model == str(made)
     assert _of_grid(Trials(own, "claims"), 1) is None, "of another seed"
     assert _of_grid(Trials(material, "claims"), 0) is None, "given, so trained on we know not what"
+
+
+def test_facts_that_rows_teach_are_not_asked_as_untaught(material: Material) -> None:
+    first = statements(material)[0][0]
+    subject = first.asked.removeprefix("the ").removesuffix(" is")
+    taught = [chat(f"what colour is the {subject} ?", first.answer, "farm")]
+    left = [item.asked for fact in statements(material, taught) for item in fact]
+    assert left
+    assert not any(subject in text for text in left)
+
+
+def test_statements_of_a_fact_stay_on_one_side(material: Material) -> None:
+    facts = statements(material)
+    dev, test = _halves(facts, 0)
+    sides = [{item.asked for item in side} for side in (dev, test)]
+    for fact in facts:
+        assert len({asked in sides[0] for asked in (item.asked for item in fact)}) == 1
+    assert len(sides[0] | sides[1]) == sum(map(len, facts))

@@ -15,7 +15,7 @@ pytest.importorskip("sparsify", reason="eai-sparsify is not installed")
 from imprint.lab.chapters.chapter import Material
 from imprint.lab.chapters.foresight import run
 from imprint.lab.chapters.foresight_scores import pooled
-from imprint.lab.chapters.foresight_verdicts import holding
+from imprint.lab.chapters.foresight_verdicts import _fall, holding
 from imprint.lab.ledger import Ledger
 from lab.chapters.small_lab import DOMAINS, material
 
@@ -79,6 +79,15 @@ def test_what_knows_holds_and_noise_does_not() -> None:
     gap = by.gap("logprob", "knows", "wrong")
     assert gap is not None
     assert gap[1] > 0
+
+
+def test_a_base_that_answers_nothing_cannot_fall() -> None:
+    rows = [{"domain": name, "accuracy": 0.2, "base_accuracy": 0.0} for name in NAMES]
+    assert _fall(pl.DataFrame(rows)).stance == "cannot tell"
+    able = pl.DataFrame(
+        [{**row, "base_accuracy": 0.5, "accuracy": 0.1 + 0.01 * n} for n, row in enumerate(rows)]
+    )
+    assert _fall(able).stance == "disagrees"
 
 
 def test_outcomes_that_never_vary_are_undefined() -> None:

@@ -30,6 +30,10 @@ def test_a_pair_is_measured_and_nothing_is_trained(tmp_path: Path) -> None:
     assert set(found.tables["movement_restoration_comparisons"]["split"]) <= {"test", "retain"}
     assert "none are made" in " ".join(found.missing)
     assert found.verdict.startswith("From u s to sft")
+    assert found.verdict.count(". ") == 0, "one sentence"
+    assert "putting back a share" in found.judged
+    assert found.sections[0].title == "3. Where did it move?"
+    assert any("Restoration" in one for one in found.details)
     assert found.decided + found.undecided == len(found.agreement) + 2
     assert {a.stance for a in found.agreement} <= {"agrees", "disagrees", "cannot tell"}
 
@@ -61,6 +65,9 @@ def test_trained_sets_are_found_again_and_give_the_same(tmp_path: Path) -> None:
     for name, frame in first.tables.items():
         assert frame.equals(again.tables[name]), name
     assert first.verdict == again.verdict
+    assert {a.claim: a.stance for a in first.agreement}[
+        "Drift grows with the number of SFT samples."
+    ] == "cannot tell", "one training of each decides nothing"
     assert again.seconds < first.seconds
 
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,7 @@ import polars as pl
 from imprint.runs import write_atomic
 
 Message = dict[str, str]
+T = TypeVar("T")
 SCORES: dict[str, pl.DataType] = {
     "item": pl.String(),
     "domain": pl.String(),
@@ -112,7 +113,7 @@ def split(items: Sequence[Item], held: float, seed: int) -> tuple[list[Item], li
     return [i for i in items if i.asked not in kept], [i for i in items if i.asked in kept]
 
 
-def take(items: Sequence[Item], count: int | None, seed: int) -> list[Item]:
+def take(items: Sequence[T], count: int | None, seed: int) -> list[T]:
     """Draw so many items without replacement; the first of a draw are those of a smaller one."""
     order = np.random.default_rng([seed, 13]).permutation(len(items))[:count]
     return [items[place] for place in order.tolist()]

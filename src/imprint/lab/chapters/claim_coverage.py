@@ -2,9 +2,8 @@
 
 Two models are pretrained on as many tokens with the same seed, one on whole corpora, one on corpora
 without the domain's documents. Both learn the form of questions from the other domains, long enough
-to answer some; then either
-is fine-tuned, or reinforced, on the domain. What is left of the gap between the two is the outcome.
-Each seed takes another domain.
+to answer some; then either is fine-tuned, or reinforced, on the domain. What is left of the gap
+between the two is the outcome. Each seed takes another domain.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from imprint.errors import ConfigError
 from imprint.lab.chapters.asked import Item, of_rows, read_rows, split, take
 from imprint.lab.chapters.chapter import Agreement, Material
 from imprint.lab.chapters.contrast import NOTHING, Contrast, contrast, draw
-from imprint.lab.chapters.data import HELD, HELD_SHARE, LONGEST, stance
-from imprint.lab.chapters.part import Part
+from imprint.lab.chapters.data import HELD, HELD_SHARE, LONGEST
+from imprint.lab.chapters.part import Part, stance_of
 from imprint.lab.chapters.trials import MODEL, READY, Start, Trial, Trials
 from imprint.lab.identity import identity
 from imprint.lab.ledger import Work
@@ -283,7 +282,8 @@ def _difference(whole: pl.DataFrame, without: pl.DataFrame) -> pl.DataFrame:
 def _told(runs: Sequence[Run]) -> Part:
     gaps = {step: gap(runs, step) for step in STEPS}
     domains = ", ".join(dict.fromkeys(run.domain for run in runs))
-    said = "; ".join(f"{NAMED[step]} {found.words}" for step, found in gaps.items())
+    said = ", ".join(f"{found.points} {NAMED[step]}" for step, found in gaps.items())
+    first = gaps["asked"]
     frame = _table(runs)
     section = Section(
         "A domain removed from pretraining",
@@ -295,7 +295,8 @@ def _told(runs: Sequence[Run]) -> Part:
     draw(section, shown, "What the missing documents cost; at 0 the capability is back.")
     section.table(frame, "Whole pretraining less pretraining without (or with a tenth of) it.")
     return Part(
-        said=f"Without {domains} in pretraining the gap is {said}.",
+        said=f"A domain removed ({domains}): the model that saw it in pretraining is ahead on its "
+        f"questions by {said} ({first.each}, {first.items} items).",
         states=[returned(runs, "sft").state, returned(runs, "rl").state],
         sections=[section],
         tables={"claims_coverage": frame},
@@ -329,15 +330,21 @@ def _agreements(runs: Sequence[Run]) -> list[Agreement]:
             "Supervised examples repair what pretraining did not cover.",
             "In theory, for a linear model: a larger starting error, which supervision repairs "
             "(arXiv 2603.01293, a short argument).",
-            f"the gap shrinks by {by_sft.words}",
-            stance(by_sft.state),
+            _change(by_sft),
+            stance_of(by_sft.state),
         ),
         Agreement(
             "Outcome rewards do less where pretraining did not cover what they ask for.",
             "In theory, for a linear model, missing directions block outcome supervision (arXiv "
             "2603.01293); outcome RL needs enough mass on simple cases and fails as it vanishes "
             "(arXiv 2601.15158).",
-            f"the gap shrinks by {by_rl.words}; left is {gap(runs, 'rl').words}",
-            stance(by_rl.state, agrees="does_not_hold"),
+            f"{_change(by_rl)}; left is {gap(runs, 'rl').points}",
+            stance_of(by_rl.state, agrees="does_not_hold"),
         ),
     ]
+
+
+def _change(shrinks: Contrast) -> str:
+    if shrinks.estimate < 0:
+        return f"the gap grows by {shrinks.turned.words}"
+    return f"the gap shrinks by {shrinks.words}"

@@ -8,6 +8,7 @@ statements and scored on the other.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ from imprint.lab.chapters.asked import (
 )
 from imprint.lab.chapters.chapter import Agreement, Material
 from imprint.lab.chapters.contrast import NOTHING, Contrast, contrast, draw
-from imprint.lab.chapters.data import HELD_SHARE, LONGEST, main_model, stance
-from imprint.lab.chapters.part import Part
+from imprint.lab.chapters.data import HELD_SHARE, LONGEST, main_model
+from imprint.lab.chapters.part import Part, stance_of
 from imprint.lab.chapters.trials import Start, Trial, Trials
 from imprint.report import Section
 
@@ -85,7 +86,8 @@ def part(trials: Trials) -> Part:
     row = main_model(material, "pretrained")
     sets = _sets(material)
     if row is None or sets is None or not material.pretraining:
-        return Part(missing=["Holding back is not tried: it takes a base model, SFT rows, facts."])
+        lacks = "a base model, SFT rows, and facts that these rows do not teach"
+        return Part(missing=[f"Holding back is not tried: it takes {lacks}."])
     material.report("claims: ways of holding back")
     candidates = _candidates(trials, trials.start(row), trials.items("methods-items", sets))
     chosen = _chosen(candidates)
@@ -109,8 +111,16 @@ def build_restored(
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def statements(material: Material) -> list[Item]:
-    """Give facts as statements that end before the answer, so many of each relation."""
+def statements(material: Material, taught: Sequence[Item] = ()) -> list[list[Item]]:
+    """Give facts as statements that end before the answer, so many of each relation.
+
+    Args:
+        material: with the facts.
+        taught: rows; facts whose subject and answer one of them names together are left out.
+
+    Returns:
+        The statements of each fact, which differ by template alone.
+    """
     from imprint.formats.facts import own_templates, read_facts, read_templates
 
     if material.facts is None:
@@ -119,29 +129,54 @@ def statements(material: Material) -> list[Item]:
     templates = dict(found.templates) or own_templates()
     if material.templates is not None:
         templates = read_templates(material.templates)
-    items: list[Item] = []
+    rows_taught = [_spaced(f"{item.asked} {item.answer}") for item in taught]
+    items: list[list[Item]] = []
     for relation, rows in found.facts.group_by("relation", maintain_order=True):
         name = str(relation[0])
         if name not in templates:
             continue
-        some = rows.sample(min(len(rows), 4 * material.budget.facts), seed=material.seed)
-        for subject, answers in some.select("subject", "answers").iter_rows():
-            told = templates[name].prompts(subject)[:STATEMENTS] if subject else []
-            items += [plain(text, answers[0], name) for text in told]
+        drawn = rows.sample(fraction=1, shuffle=True, seed=material.seed)
+        new = [
+            (subject, answers[0])
+            for subject, answers in drawn.select("subject", "answers").iter_rows()
+            if subject and answers and not _named_together(subject, answers[0], rows_taught)
+        ]
+        for subject, answer in new[: 4 * material.budget.facts]:
+            told = templates[name].prompts(subject)[:STATEMENTS]
+            items.append([plain(text, answer, name) for text in told])
     return items
+
+
+def _named_together(subject: str, answer: str, rows: Sequence[str]) -> bool:
+    one, other = _spaced(subject), _spaced(answer)
+    return any(one in row and other in row for row in rows)
+
+
+def _spaced(text: str) -> str:
+    """Put single spaces around all words, so that whole words are found in it."""
+    words = re.sub(r"\W+", " ", text.lower()).strip()
+    return f" {words} "
+
+
+def _halves(facts: Sequence[list[Item]], seed: int) -> tuple[list[Item], list[Item]]:
+    """Part facts into two halves; the statements of a fact stay together."""
+    order = take(range(len(facts)), None, seed)
+    half = len(facts) // 2
+    first = set(order[:half])
+    dev = [item for at, fact in enumerate(facts) if at in first for item in fact]
+    return dev, [item for at, fact in enumerate(facts) if at not in first for item in fact]
 
 
 def _sets(material: Material) -> dict[str, list[Item]] | None:
     given = next(iter(material.sft_sets.values()), None) or material.sft
-    kept = statements(material)
-    if given is None or not kept:
+    if given is None:
         return None
     train, held = split(of_rows(read_rows(given), longest=LONGEST), HELD_SHARE, material.seed)
     task_dev, task_test = split(take(held, 400, material.seed), 0.5, material.seed)
-    kept_dev, kept_test = split(kept, 0.5, material.seed)
-    if not train or not task_dev or not task_test:
-        return None
     rows = take(train, ROWS, material.seed)
+    kept_dev, kept_test = _halves(statements(material, rows), material.seed)
+    if not (rows and task_dev and task_test and kept_dev and kept_test):
+        return None
     return {"rows": rows, "task_dev": task_dev, "task_test": task_test,
             "kept_dev": kept_dev, "kept_test": kept_test}  # fmt: skip
 
@@ -216,8 +251,9 @@ def _told(chosen: Mapping[str, Sequence[Candidate]], base: Candidate, material: 
     frame = pl.DataFrame(rows, infer_schema_length=None)
     task, kept = (_versus(chosen, "restored", "lora", f"{name}_test") for name in ("task", "kept"))
     found = Part(
-        said=f"At equal data and steps restoration stands to LoRA at {task.words} on the tuned "
-        f"task and at {kept.words} on facts that were not taught.",
+        answer=f"restoration less LoRA on the tuned task is {task.words}",
+        said=f"Holding back, at equal data and steps: restoration less LoRA is {task.words} on the "
+        f"tuned task and {kept.words} on facts that were not taught.",
         states=[task.state, kept.state],
         tables={"claims_methods": frame},
         agreement=_agreements(chosen),
@@ -286,7 +322,7 @@ def _agreements(chosen: Mapping[str, Sequence[Candidate]]) -> list[Agreement]:
                 f"Restoration answers the tuned task better than {told[other]}.",
                 paper[other],
                 task.words,
-                stance(task.state),
+                stance_of(task.state),
             )
         )
     return found

@@ -10,10 +10,11 @@ import polars as pl
 from imprint.lab.chapters.asked import of_rows, read_rows, split, take
 from imprint.lab.chapters.chapter import Agreement
 from imprint.lab.chapters.contrast import NOTHING, Contrast, combined, contrast, draw
-from imprint.lab.chapters.data import HELD, HELD_SHARE, LONGEST, main_model, stance
-from imprint.lab.chapters.part import Part
+from imprint.lab.chapters.data import HELD, HELD_SHARE, LONGEST, main_model
+from imprint.lab.chapters.part import Part, stance_of
 from imprint.lab.chapters.trials import Start, Trial, Trials
 from imprint.report import Section
+from imprint.report.figures import curve
 
 NOISE = 0.3  # share of wrong labels, or of flipped rewards
 MORE = (0.1, 0.5)  # further shares where there is time
@@ -139,8 +140,21 @@ def _section(frame: pl.DataFrame) -> Section:
         "state",
     )
     draw(section, shown, "Noisy less clean training of the same size.")
+    _by_size(section, frame)
     section.table(frame, "less_clean is the difference to the clean training of the same size.")
     return section
+
+
+def _by_size(section: Section, frame: pl.DataFrame) -> None:
+    """Draw the probability against the size of the set, a line for each share of noise."""
+    for stage, wrong in (("sft", "labels"), ("rl", "rewards")):
+        own = frame.filter(pl.col("stage") == stage)
+        if own["size"].n_unique() < 2:
+            continue
+        share = (100 * pl.col("noise")).round().cast(pl.Int64)
+        drawn = own.select(x="size", y="probability", series=pl.format("{}% wrong", share))
+        chart = curve(drawn, x_title=f"Rows of {stage.upper()}", y_title="Probability", log_x=True)
+        section.figure(chart, f"Probability of the right answer by size and wrong {wrong}.")
 
 
 def _agreements(cells: Mapping[str, Cells]) -> list[Agreement]:
@@ -157,7 +171,7 @@ def _agreements(cells: Mapping[str, Cells]) -> list[Agreement]:
                 "(arXiv 2603.01293); exact for some of its range only, and its interference is one "
                 "of scale, not of wrong labels.",
                 f"harm at {sizes[0]} rows less harm at {sizes[-1]}: {gap.words}",
-                stance(gap.state),
+                stance_of(gap.state),
             )
         )
     return found

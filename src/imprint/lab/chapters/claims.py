@@ -33,16 +33,29 @@ def run(material: Material) -> Chapter:
 def _chapter(material: Material) -> Chapter:
     trials = Trials(material, "claims")
     parts = [_tried(part, trials) for part in PARTS]
+    parts.insert(0, _answer(parts))
+    if trials.trials and material.budget.seeds < TRAININGS:
+        few = f"Fewer than {TRAININGS} trainings of each decide nothing: the preset standard has"
+        parts.append(Part(said=f"{few} three."))
     chapter = join(NUMBER, TITLE, parts)
     chapter.state = _state([a.stance for a in chapter.agreement])
     if trials.trials:
         chapter.tables["claims_trials"] = trials.table(["held", "task_test", "kept_test"])
-        if material.budget.seeds < TRAININGS:
-            chapter.verdict += (
-                f" Fewer than {TRAININGS} trainings of each decide nothing: the preset standard "
-                "has three."
-            )
     return chapter
+
+
+def _answer(parts: Sequence[Part]) -> Part:
+    """Count how the papers' claims fare, beside the first effect that was measured."""
+    stances = [a.stance for part in parts for a in part.agreement]
+    if not stances:
+        return Part()
+    words: dict[Stance, str] = {"agrees": "hold", "disagrees": "do not", "cannot tell": "are open"}
+    counts = ", ".join(f"{stances.count(stance)} {word}" for stance, word in words.items())
+    effect = next((f"; {part.answer}" for part in parts if part.answer), "")
+    return Part(
+        answer=f"Of {len(stances)} claims of the papers: {counts}{effect}.",
+        judged="every claim of the papers that was tried holds here",
+    )
 
 
 def _state(stances: Sequence[Stance]) -> State:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -46,16 +46,30 @@ class Contrast:
         return "holds" if self.low > 0 else "does_not_hold"
 
     @property
-    def words(self) -> str:
-        """Write the difference in points with its interval."""
+    def each(self) -> str:
+        """Say how many trainings of either way there are."""
+        return "one training each" if self.trainings == 1 else f"{self.trainings} trainings each"
+
+    @property
+    def points(self) -> str:
+        """Write the difference in points (hundredths) with its interval."""
         if not math.isfinite(self.estimate):
             return "not measured"
-        each = "one training" if self.trainings == 1 else f"{self.trainings} trainings"
-        over = f"({each} each, {self.items} items)"
         if not math.isfinite(self.low):
-            return f"{_points(self.estimate)} points {over}"
-        ends = f"[{_points(self.low)}, {_points(self.high)}]"
-        return f"{_points(self.estimate)} points {ends} {over}"
+            return f"{_points(self.estimate)} points"
+        return f"{_points(self.estimate)} points [{_points(self.low)}, {_points(self.high)}]"
+
+    @property
+    def words(self) -> str:
+        """Write the same with the numbers of trainings and items."""
+        if not math.isfinite(self.estimate):
+            return self.points
+        return f"{self.points} ({self.each}, {self.items} items)"
+
+    @property
+    def turned(self) -> Contrast:
+        """The second way less the first."""
+        return replace(self, estimate=-self.estimate, low=-self.high, high=-self.low)
 
 
 NOTHING = Contrast(math.nan, math.nan, math.nan, 0, 0, 0)

@@ -17,18 +17,19 @@ from typing import Any
 import polars as pl
 
 from imprint.lab.chapters.asked import Item, of_rows, read_rows, split, take
-from imprint.lab.chapters.chapter import Agreement, Chapter, Material, Stance, lacking, measured
+from imprint.lab.chapters.chapter import Agreement, Chapter, Material, lacking, measured
 from imprint.lab.chapters.contrast import NOTHING, TRAININGS, Contrast, contrast, draw
+from imprint.lab.chapters.part import opening, stance_of
 from imprint.lab.chapters.planned import ARMS, Cell, Stage, plans, rollouts
 from imprint.lab.chapters.trials import MODEL, Start, Trial, Trials
 from imprint.lab.ledger import Work
 from imprint.report import Section, State
 
-NUMBER, TITLE = 5, "What data next"
+NUMBER, TITLE = 5, "What data next?"
 HELD_SHARE, HELD = 0.25, 400
 FIRST = 256  # rows that teach the form
 LONGEST = 8  # words of an answer that is checked exactly
-Key = tuple[Stage, int | None]
+PLANNED = {"sft": "hard and few rows for SFT", "rl": "the planned band for RL"}
 
 
 @dataclass
@@ -77,18 +78,23 @@ def _chapter(material: Material) -> Chapter:
     if not found:
         return lacking(NUMBER, TITLE, missing)
     states = [one.contrast.state for one in found]
-    return Chapter(
+    undecided = states.count("undetermined")
+    chapter = Chapter(
         NUMBER,
         TITLE,
-        _verdict(found, material),
+        _verdict(found),
         _agreements(found),
         [_section(one) for one in found],
         _tables(found, trials),
         missing,
         _joined(states),
-        sum(state != "undetermined" for state in states),
-        sum(state == "undetermined" for state in states),
+        len(states) - undecided,
+        undecided,
+        judged="planned sets teach more than as many rows at random, for SFT and for RL",
+        details=_details(found, material),
     )
+    chapter.sections.insert(0, opening(chapter))
+    return chapter
 
 
 def main_model(material: Material, stage: str) -> Mapping[str, Any] | None:
@@ -210,24 +216,32 @@ def _trained(
     return done
 
 
-def _verdict(found: Sequence[Found], material: Material) -> str:
+def _verdict(found: Sequence[Found]) -> str:
+    """Say in one sentence how the planned sets did against as many rows at random."""
+    tried = [one for one in found if one.trials and one.contrast.trainings]
+    if not tried:
+        return "Sets are planned and not tried, so that it cannot be told what they are worth."
+    told = [f"{PLANNED[one.stage]} {_word(one)} by {one.contrast.words}" for one in tried]
+    return f"Against as many rows at random, {'; '.join(told)}."
+
+
+def _details(found: Sequence[Found], material: Material) -> list[str]:
     told = []
     for one in found:
-        name = "SFT on hard and few rows" if one.stage == "sft" else "RL on the planned band"
         if not one.trials:
             told.append(f"{one.stage.upper()}, planned and not tried: {one.plan['said']}")
-            continue
-        if not one.contrast.trainings:
-            told.append(f"{name} could not be tried: no prompt qualifies. {one.plan['said']}")
-            continue
-        told.append(f"{name} against as many at random: {one.contrast.words}, {_word(one)}.")
+        elif not one.contrast.trainings:
+            told.append(f"{one.stage.upper()} could not be tried: no prompt qualifies. "
+                        f"{one.plan['said']}")  # fmt: skip
     if any(0 < one.contrast.trainings < TRAININGS for one in found):
         told.append(f"Fewer than {TRAININGS} trainings of each decide nothing; {_more(material)}")
-    return " ".join(told)
+    if any(one.trials for one in found):
+        told.append("Points are hundredths of the probability of the right answer.")
+    return told
 
 
 def _word(one: Found) -> str:
-    words = {"holds": "better", "does_not_hold": "worse", "undetermined": "undetermined"}
+    words = {"holds": "do better", "does_not_hold": "do worse", "undetermined": "may differ"}
     return words[one.contrast.state]
 
 
@@ -241,13 +255,6 @@ def _joined(states: Sequence[State]) -> State:
     if "does_not_hold" in states:
         return "does_not_hold"
     return "holds" if states and set(states) == {"holds"} else "undetermined"
-
-
-def stance(state: State, *, agrees: State = "holds") -> Stance:
-    """Say whether a finding agrees with a paper."""
-    if state == "undetermined":
-        return "cannot tell"
-    return "agrees" if state == agrees else "disagrees"
 
 
 def _agreements(found: Sequence[Found]) -> list[Agreement]:
@@ -269,7 +276,7 @@ def _hard(one: Found) -> Agreement:
         "theory, for a linear model (arXiv 2603.01293, data selection). Neither has a random "
         "control of equal size.",
         one.contrast.words,
-        stance(one.contrast.state),
+        stance_of(one.contrast.state),
     )
 
 
@@ -288,7 +295,7 @@ def _scaling(one: Found) -> Agreement:
         "Scaling the set beats curation, and a hard tier levels off near 65 % (arXiv 2504.11741); "
         "random scaling is a strong baseline (arXiv 2507.01921).",
         f"{sizes[-1]} at random less {sizes[0]} planned, equal steps: {gap.words}",
-        stance(gap.state),
+        stance_of(gap.state),
     )
 
 
@@ -299,7 +306,7 @@ def _band(one: Found) -> Agreement:
         "2504.03380); dropping groups of one outcome: AIME 2024 42 to 50 (arXiv 2503.14476). "
         "Against it: chosen data alone gains little in the end (arXiv 2605.09188).",
         one.contrast.words,
-        stance(one.contrast.state),
+        stance_of(one.contrast.state),
     )
 
 
@@ -307,7 +314,8 @@ def _section(one: Found) -> Section:
     chosen = "Hard and few" if one.stage == "sft" else "The band"
     section = Section(
         f"{chosen} against random: {one.stage.upper()}",
-        "Mean exact probability of the right answer on held-out questions, planned less random.",
+        "Mean probability of the right answer on held-out questions, planned less random: each set "
+        "beside as many rows at random, with as many steps.",
     )
     solved, rate = one.rates.select(
         (pl.col("c") > 0).mean(), rate=(pl.col("c") / pl.col("n")).mean()

@@ -9,16 +9,21 @@ import numpy as np
 import polars as pl
 
 from imprint.lab.chapters.chapter import Agreement
-from imprint.lab.chapters.foresight_scores import MEASURES, Pooled
+from imprint.lab.chapters.foresight_scores import FEWEST, MEASURES, Pooled
 from imprint.lab.chapters.part import Part, interval, stance, state
 from imprint.report import Section
-from imprint.report.figures import forest
+from imprint.report.figures import forest, scatter
 from imprint.stats import paired_difference
 
 LEVEL = 0.05
 STS, RAW, DIGITS = ("sts_icl", "sts_act"), "raw_icl", "digit_share"
 WORDS = {"logprob": "log-probability of answers", "accuracy": "accuracy"}
 SHOWN = 12  # predictors in the chart of each measure
+FLOOR = 0.05  # accuracy below which a domain cannot fall
+JUDGED = (
+    "at least one predictor, scored before any SFT, orders domains by what SFT then changed, "
+    "better than chance after correction for their number"
+)
 
 
 def judge(found: Part, seen: pl.DataFrame, said: Mapping[str, pl.DataFrame], by: Pooled) -> None:
@@ -27,7 +32,8 @@ def judge(found: Part, seen: pl.DataFrame, said: Mapping[str, pl.DataFrame], by:
     for name in ("evaluation", "across_held_out"):
         if name in said:
             found.tables[f"foresight_{name}"] = said[name]
-    found.said = " ".join([_best(found, by), _of_sts(found, by), *_held_out(said)])
+    found.answer, found.judged = _best(found, by), JUDGED
+    found.said = " ".join([*_beyond(by), _of_sts(found, by), *_held_out(said)])
     found.agreement += [*_agreements(by), _fall(seen)]
     found.sections.append(_section(seen, by, said))
 
@@ -53,14 +59,24 @@ def _best(found: Part, by: Pooled) -> str:
             f"No predictor is shown to foresee which domains change ({over}); the best, "
             f"{row['predictor']}, reaches {told}, p {row['p_adjusted'] or 1:.2g} adjusted."
         )
-    names = held["predictor"].to_list()
-    more = f"; {len(names) - 1} further predictors hold" if len(names) > 1 else ""
     best = held.row(0, named=True)
     told = f"ρ {interval(best['rho'], best['low'], best['high'], '.2f')}"
     return (
-        f"Yes, by {best['predictor']} ({best['title']}): {told} with what happened to the "
-        f"{WORDS['logprob']} ({over}), p {best['p_adjusted']:.2g} adjusted{more}."
+        f"Yes: the best predictor, {best['title']} (`{best['predictor']}`), orders domains by what "
+        f"SFT changed with {told} ({over})."
     )
+
+
+def _beyond(by: Pooled) -> list[str]:
+    """Say how many predictors hold, and what their correlation is with."""
+    held = holding(by.table)
+    if held.is_empty():
+        return []
+    worst = float(held["p_adjusted"].max())  # type: ignore[arg-type]
+    return [
+        f"ρ is the mean rank correlation (Spearman) with the change of the {WORDS['logprob']}; "
+        f"{len(held)} predictors hold, each with an adjusted p of at most {worst:.2g}."
+    ]
 
 
 def _of_sts(found: Part, by: Pooled) -> str:
@@ -68,7 +84,7 @@ def _of_sts(found: Part, by: Pooled) -> str:
     if row is None:
         return "STS could not be tried without an SAE."
     found.states.append(state(*_sure(row)))
-    return f"STS ({row['predictor']}) reaches ρ {_rho(row)}."
+    return f"STS, the published score by sparse features (`{row['predictor']}`), has ρ {_rho(row)}."
 
 
 def _held_out(said: Mapping[str, pl.DataFrame]) -> list[str]:
@@ -115,15 +131,24 @@ def _against(by: Pooled, one: str, other: str, told: tuple[str, str]) -> list[Ag
 
 
 def _fall(seen: pl.DataFrame) -> Agreement:
-    each = seen.group_by("domain", maintain_order=True).agg(pl.col("accuracy").mean())
+    """Judge by domains of which the base answers enough that accuracy could fall."""
+    every = seen.group_by("domain", maintain_order=True).agg(
+        pl.col("accuracy", "base_accuracy").mean()
+    )
+    each = every.filter(pl.col("base_accuracy") >= FLOOR)
     gap = paired_difference(each["accuracy"].to_numpy(), np.zeros(len(each)))
+    few = len(each) < FEWEST
+    lab = (
+        f"Mean change of accuracy {interval(gap.mean, gap.low, gap.high, '+.3f')} over the "
+        f"{len(each)} of {len(every)} domains of which the base answers {FLOOR:.0%} or more; "
+        "elsewhere it has little to lose."
+    )
     return Agreement(
         "SFT lowers accuracy in most domains.",
         "Mean change over 14 domains −2.7, −3.0 and −1.5 points (arXiv 2603.02908, tables 2–4, "
         "after SFT on LIMO).",
-        f"Mean change of accuracy {interval(gap.mean, gap.low, gap.high, '+.3f')} over "
-        f"{len(each)} domains.",
-        stance(-gap.high, -gap.low),
+        lab,
+        "cannot tell" if few else stance(-gap.high, -gap.low),
     )
 
 
@@ -157,8 +182,10 @@ def _section(seen: pl.DataFrame, by: Pooled, said: Mapping[str, pl.DataFrame]) -
         "Forecasts and outcomes",
         "Every predictor was scored before any SFT. Its correlation with what then happened is "
         "the mean over SFT sets; intervals draw domains anew, p deals outcomes out anew among "
-        "domains. Predictors of the family `history` know what other sets did.",
+        "domains. Predictors of the family `history` know what other sets did. Changes hold what "
+        "every set teaches too, the form of questions and answers.",
     )
+    _against_outcomes(section, seen, by, said)
     for measure in MEASURES:
         rows = by.table.filter(measure=measure).drop_nulls("rho").head(SHOWN)
         if not len(rows):
@@ -175,3 +202,32 @@ def _section(seen: pl.DataFrame, by: Pooled, said: Mapping[str, pl.DataFrame]) -
     if "fit" in said:
         section.table(said["fit"], "Fit of the SAE on the texts that were read")
     return section
+
+
+def _against_outcomes(
+    section: Section, seen: pl.DataFrame, by: Pooled, said: Mapping[str, pl.DataFrame]
+) -> None:
+    """Draw forecast against outcome, of the best predictor and of STS, by SFT set."""
+    best = by.table.filter((pl.col("measure") == "logprob") & (pl.col("family") != "history"))
+    sts = _sts(by.table)
+    chosen = [best["predictor"][0], *([sts["predictor"]] if sts else [])]
+    for name in dict.fromkeys(chosen):
+        own = said["predictors"].filter(pl.col("predictor") == name)
+        drawn = (
+            own.select("sft", "domain", "score")
+            .join(seen, on=["sft", "domain"])
+            .drop_nulls(["score", "logprob"])
+            .select(label="domain", x="score", y="logprob", panel="sft")
+        )
+        signed, title = best.filter(pl.col("predictor") == name).select("signed", "title").row(0)
+        drawn = drawn if signed else drawn.with_columns(pl.col("y").abs())
+        if drawn.is_empty():
+            continue
+        section.figure(
+            scatter(
+                drawn, x_title=name, y_title=f"{'Change' if signed else 'Size of change'}, nats"
+            ),
+            f"Forecast ({title}) against what happened to the log-probability of answers: one "
+            "point per domain, one panel per SFT set.",
+            wide=True,
+        )

@@ -16,7 +16,8 @@ from imprint.errors import DataError
 from imprint.formats.facts import read_facts
 from imprint.lab.chapters.asking import Question, ask, some, taught
 from imprint.lab.chapters.chapter import Agreement, Material
-from imprint.lab.chapters.part import Part, compared, interval, stance, state
+from imprint.lab.chapters.contrast import Contrast, contrast
+from imprint.lab.chapters.part import Part, interval, stance, stance_of, state
 from imprint.lab.chapters.units import Frames, checkpoint, tables, training
 from imprint.lab.ledger import Work
 from imprint.lab.sft import SftSettings
@@ -32,6 +33,7 @@ FEWEST = 8  # facts of a level that are worth a training
 EPOCH, STEPS, LEVEL = "one epoch", "equal steps", "one level, equal steps"
 QUESTIONS = 240
 Pair = tuple[dict[str, Any], dict[str, Any]]
+Plans = dict[str, tuple[list[Question], dict[str, Any]]]  # name → what is taught, and labels
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Trained:
     Attributes:
         base: its folder.
         models: name → folder.
-        about: a row per model: ``model``, ``arm``, ``size``, ``level``, ``steps``.
+        about: a row per model: ``model``, ``arm``, ``size``, ``level``, ``steps``, ``seed``.
         taught: the questions of the largest set, for what fine-tuning taught.
         held_out: questions about facts that no set holds.
         mastered: folder of the base's mastery run, where there is one.
@@ -57,8 +59,8 @@ class Trained:
 
     @property
     def largest(self) -> str:
-        """The model of the largest set, trained for one epoch."""
-        own = self.about.filter(pl.col("arm") == EPOCH).sort("size")
+        """The model of the largest set, trained for one epoch, of the first training."""
+        own = self.about.filter((pl.col("arm") == EPOCH) & (pl.col("seed") == 0)).sort("size")
         return self.models[own["model"][-1]]
 
 
@@ -70,12 +72,12 @@ def by_stage(material: Material, pairs: Sequence[Pair]) -> Part:
     frame = pl.concat(rows, how="diagonal_relaxed")
     first = frame.row(0, named=True)
     found = Part(tables={"movement_stages": frame})
-    less = _shuffled(first)
-    found.said = (
-        f"From {_named(pairs[0][0])} to {first['stage']}, next-token distributions moved by "
-        f"{interval(first['kl'], first['low'], first['high'])} nats per token (KL base‖tuned, "
-        f"{first['texts']} texts){less}."
+    found.answer = (
+        f"From {_named(pairs[0][0])} to {first['stage']}, next-token predictions moved by "
+        f"{interval(first['kl'], first['low'], first['high'])} nats per token on "
+        f"{first['texts']} texts."
     )
+    found.said = _shuffled(first)
     found.states.append(state(first["excess_low"], first["excess_high"]))
     found.sections.append(_stage_section(frame))
     return found
@@ -90,11 +92,12 @@ def train_sets(material: Material, base: str) -> Trained | Part:
     learnt = questions_of(kept if len(kept) else facts[::2])
     rest = facts.filter(pl.col("split") == "test") if len(kept) else facts[1::2]
     tokenizer = tokenizer_of(base)
-    plans = _sizes(material, learnt)
+    plans: Plans = _sizes(material, learnt)
     run = _mastered(material, base)
     missing = [] if run else ["Levels need templates of the facts' relations (--templates)."]
     if run:
         plans |= _levels(material, run, learnt, missing)
+    plans = _repeated(plans, material.budget.seeds)
     works = {
         name: _work(material, base, name, taught(questions, tokenizer), about)
         for name, (questions, about) in plans.items()
@@ -121,6 +124,17 @@ def by_set(material: Material, trained: Trained) -> Part:
     _against_accuracy(found, summary)
     found.sections.append(_set_section(summary, found.tables.get("movement_first_token")))
     return found
+
+
+def _repeated(plans: Plans, seeds: int) -> Plans:
+    """Train each set once per seed; trainings differ in the order of their batches."""
+    if seeds == 1:
+        return {name: (asked, {**about, "seed": 0}) for name, (asked, about) in plans.items()}
+    return {
+        f"{name}, training {seed + 1}": (asked, {**about, "seed": seed})
+        for name, (asked, about) in plans.items()
+        for seed in range(seeds)
+    }
 
 
 def questions_of(facts: pl.DataFrame) -> list[Question]:
@@ -182,9 +196,7 @@ def _limited(texts: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "limit": max(1, round(config["limit"] / max(domains, 1)))}
 
 
-def _sizes(
-    material: Material, learnt: Sequence[Question]
-) -> dict[str, tuple[list[Question], dict[str, Any]]]:
+def _sizes(material: Material, learnt: Sequence[Question]) -> Plans:
     plans = {}
     sizes = sorted({min(size, len(learnt)) for size in material.budget.sizes})
     for size in sizes:
@@ -226,9 +238,7 @@ def _master(base: str, facts: Path, config: MasteryConfig, folder: Path) -> Fram
     return {}
 
 
-def _levels(
-    material: Material, run: Path, learnt: Sequence[Question], missing: list[str]
-) -> dict[str, tuple[list[Question], dict[str, Any]]]:
+def _levels(material: Material, run: Path, learnt: Sequence[Question], missing: list[str]) -> Plans:
     known = pl.read_parquet(run / "tables" / "mastery.parquet").select("fact", "level")
     level = dict(known.drop_nulls().iter_rows())
     by = {n: [q for q in learnt if level.get(q.name) == n] for n in range(5)}
@@ -256,7 +266,7 @@ def _work(
         batch=BATCH,
         lr=RATE,
         max_length=LONGEST,
-        seed=material.seed,
+        seed=material.seed + about["seed"],
         device=material.device,
     )
     return training(material, base, f"movement-{_safe(name)}", rows, settings)
@@ -317,57 +327,83 @@ def _drift_of_sets(
 
 
 def _by_size(found: Part, summary: pl.DataFrame, texts: pl.DataFrame) -> None:
-    arm = summary.filter(pl.col("arm") == EPOCH).sort("size")
-    equal = summary.filter(pl.col("arm") == STEPS).sort("size")
-    if len(arm) < 2:
+    sizes = summary.filter(pl.col("arm") == EPOCH)["size"].unique().sort().to_list()
+    if len(sizes) < 2:
         found.missing.append("Drift against size needs facts for two sizes.")
         return
-    sizes = arm["size"].to_list()
+    many, few = pl.col("size") == sizes[-1], pl.col("size") == sizes[0]
     grown, same = (
-        compared(texts, [a["model"][-1]], [a["model"][0]], "kl", "text") for a in (arm, equal)
+        _contrast(summary.filter(pl.col("arm") == arm), many, few, texts) for arm in (EPOCH, STEPS)
     )
     found.said = (
-        f"From {sizes[0]} to {sizes[-1]} SFT facts, one epoch each, drift changed by "
-        f"{interval(*grown, '+.3g')} nats; at equal steps by {interval(*same, '+.3g')}."
+        f"Size: drift after {sizes[-1]} SFT facts less drift after {sizes[0]} is {_nats(grown)} "
+        f"with one epoch each, where the larger set takes more steps, and {_nats(same)} at equal "
+        f"steps ({grown.each})."
     )
-    found.states.append(state(*grown[1:]))
+    found.states.append(grown.state)
     found.agreement.append(
         Agreement(
             "Drift grows with the number of SFT samples.",
             "From 240 to 1,920 samples KL rises, after a fall from 60 to 240 (arXiv 2509.16596, "
             "figures only; sheet mastery, section 7).",
-            f"{sizes[-1]} against {sizes[0]} facts: {interval(*grown, '+.3g')} nats in one epoch, "
-            f"{interval(*same, '+.3g')} at equal steps.",
-            stance(*grown[1:]),
+            f"{sizes[-1]} less {sizes[0]} facts: {_nats(grown)} in one epoch, {_nats(same)} at "
+            f"equal steps ({grown.each}).",
+            stance_of(grown.state),
         )
     )
 
 
 def _by_level(found: Part, summary: pl.DataFrame, texts: pl.DataFrame) -> None:
     arm = summary.filter(pl.col("arm") == LEVEL)
-    low, high = (
-        arm.filter(pl.col("level").is_in(levels))["model"].to_list() for levels in ((0, 1), (3, 4))
-    )
-    if not low or not high:
+    low, high = (pl.col("level").is_in(levels) for levels in ((0, 1), (3, 4)))
+    if arm.filter(low).is_empty() or arm.filter(high).is_empty():
         found.missing.append("Drift against level needs sets of little known and well known facts.")
         return
-    gap = compared(texts, low, high, "kl", "text")
+    gap = _contrast(arm, low, high, texts)
     found.said += (
-        " Drift after sets of little known facts (levels 0 and 1) less that after sets of well "
-        f"known ones (3 and 4): {interval(*gap, '+.3g')} nats."
+        " Level: drift after sets of little known facts (levels 0 and 1) less that after as many "
+        f"well known ones (3 and 4) is {_nats(gap)} ({gap.each})."
     )
     found.agreement.append(
         Agreement(
             "Little known facts (levels 0 and 1) move a model most.",
             "KL rises most for D0 and D1 (arXiv 2509.16596, figures only; sheet mastery, 7).",
-            f"Levels 0–1 less levels 3–4, equal size and steps: {interval(*gap, '+.3g')} nats.",
-            stance(*gap[1:]),
+            f"Levels 0–1 less levels 3–4, equal size and steps: {_nats(gap)} ({gap.each}).",
+            stance_of(gap.state),
         )
     )
 
 
+def _contrast(rows: pl.DataFrame, one: pl.Expr, other: pl.Expr, texts: pl.DataFrame) -> Contrast:
+    """Compare the drift of models with that of others: on the same texts, training by training."""
+    pairs = []
+    for seed in rows["seed"].unique().sort():
+        own = rows.filter(pl.col("seed") == seed)
+        sides = (own.filter(side)["model"].to_list() for side in (one, other))
+        pairs.append(tuple(_by_text(texts, names) for names in sides))
+    return contrast([(a, b) for a, b in pairs])
+
+
+def _by_text(texts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Give the mean drift of models on each text, in the columns that a contrast reads."""
+    own = texts.filter(pl.col("model").is_in(list(names))).group_by("text", maintain_order=True)
+    return own.agg(probability=pl.col("kl").mean()).select(
+        item=pl.col("text").cast(pl.String), domain=pl.lit(""), probability="probability"
+    )
+
+
+def _nats(found: Contrast) -> str:
+    return f"{interval(found.estimate, found.low, found.high, '+.3g')} nats per token"
+
+
+def _over_trainings(summary: pl.DataFrame) -> pl.DataFrame:
+    """Average the trainings of each set."""
+    by = summary.group_by("arm", "size", "level", maintain_order=True)
+    return by.agg(pl.col("kl", "low", "high", "logprob", "accuracy").mean())
+
+
 def _against_accuracy(found: Part, summary: pl.DataFrame) -> None:
-    known = summary.drop_nulls(["kl", "logprob"])
+    known = _over_trainings(summary).drop_nulls(["kl", "logprob"])
     if len(known) < 5:
         return
     x, y = (known[name].to_numpy().astype(np.float64)[:, None] for name in ("kl", "logprob"))
@@ -380,7 +416,7 @@ def _against_accuracy(found: Part, summary: pl.DataFrame) -> None:
             "Higher KL goes with lower accuracy on test facts (arXiv 2509.16596, figures only; "
             "sheet mastery, section 7).",
             f"Spearman of KL and mean log-probability of held-out answers over {len(known)} "
-            f"models of one base {interval(rho, low, high, '+.2f')}, p = {p:.3f}.",
+            f"sets taught to one base {interval(rho, low, high, '+.2f')}, p = {p:.3f}.",
             stance(-high, -low),
         )
     )
@@ -389,8 +425,9 @@ def _against_accuracy(found: Part, summary: pl.DataFrame) -> None:
 def _stage_section(frame: pl.DataFrame) -> Section:
     section = Section(
         "How far each stage moved",
-        "KL(base‖tuned) per token on the same texts, beside the base moved by the same changes "
-        "shuffled within each tensor.",
+        "How differently base and tuned model continue the same texts: KL(base‖tuned), nats per "
+        "token. At 0 they agree; 0.69 is a word that the base was sure of, now given one half. "
+        "Beside it the base moved by the same changes, shuffled among the weights of each tensor.",
     )
     label = pl.concat_str("scale", "unit", "stage", separator=" ", ignore_nulls=True)
     parts = [
@@ -421,17 +458,27 @@ def _set_section(summary: pl.DataFrame, first: pl.DataFrame | None) -> Section:
         "steps grow with the set, and for equal steps; levels are sets of equal size of facts "
         "that the base masters equally well.",
     )
-    sizes = summary.filter(pl.col("arm") != LEVEL)
+    means = _over_trainings(summary)
+    sizes = means.filter(pl.col("arm") != LEVEL)
     drawn = sizes.select(x="size", y="kl", low="low", high="high", series="arm")
     chart = curve(drawn, x_title="Facts in the SFT set", y_title="KL, nats per token", log_x=True)
     section.figure(chart, "Drift by size, with 95 % intervals over texts.", wide=True)
-    levels = summary.filter(pl.col("arm") == LEVEL)
+    levels = means.filter(pl.col("arm") == LEVEL)
     if len(levels) > 1:
-        drawn = levels.select(x="level", y="kl", low="low", high="high")
-        chart = curve(drawn, x_title="Mastery level of the facts", y_title="KL, nats per token")
-        section.figure(chart, "Drift by level, with 95 % intervals over texts.", wide=True)
+        label = pl.format("level {}", "level")
+        drawn = levels.select(label=label, estimate="kl", low="low", high="high")
+        top = max(float(one) for one in drawn["high"].fill_null(0))
+        chart = forest(
+            drawn, title="KL, nats per token", domain=(0.0, 1.05 * top or 1.0), zero=None
+        )
+        section.figure(
+            chart,
+            "Drift by mastery level of the facts taught (0: never said right, 4: nearly always), "
+            "with 95 % intervals over texts.",
+            wide=True,
+        )
     section.table(summary, "Trained sets, their drift, and answers about facts held out")
-    if first is not None:
+    if first is not None and (first["facts"].max() or 0) >= FEWEST:  # type: ignore[operator]
         section.table(first, "First token of facts by level, the published measure (tuned‖base)")
     return section
 
@@ -439,10 +486,8 @@ def _set_section(summary: pl.DataFrame, first: pl.DataFrame | None) -> Section:
 def _shuffled(row: Mapping[str, Any]) -> str:
     if row.get("null") is None:
         return ""
-    return (
-        f"; the same changes shuffled within each tensor move them by "
-        f"{interval(row['null'], row['null_low'], row['null_high'])}"
-    )
+    told = interval(row["null"], row["null_low"], row["null_high"])
+    return f"The same changes, shuffled among the weights of each tensor, move them by {told} nats."
 
 
 def _named(row: Mapping[str, Any]) -> str:

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy.special import stdtrit
 
 from imprint.formats.facts import read_facts
 from imprint.lab.chapters.asking import Question, ask, of_rows, scores, some
 from imprint.lab.chapters.chapter import Agreement, Material, Stance
 from imprint.lab.chapters.movement_drift import Trained, questions_of
-from imprint.lab.chapters.part import Part, interval, stance
+from imprint.lab.chapters.part import Part, interval, stance, stance_of
 from imprint.lab.chapters.units import Frames, tables
 from imprint.models import Loaded, text_scores
 from imprint.report import Section, State
@@ -31,6 +32,11 @@ DRAWS = 5  # of the permuted null
 RETAINED = 120  # items of what fine-tuning taught
 ITEMS = 240  # items to choose and to judge on
 AGAINST = {"tuned": "the tuned model", "interpolate": "interpolation", "random": "random weights"}
+SPLITS = {"test": "test", "retain": "what was taught", "dev": "development"}
+JUDGED = (
+    "in one trained model, putting back a share of the weights chosen on development data helps on "
+    "test data, beyond interpolation and random weights, and costs little of what was taught"
+)
 
 
 @dataclass(frozen=True)
@@ -136,26 +142,27 @@ def _diff(base: str, tuned: Mapping[str, str], seed: int, _: Path) -> Frames:
 def _concentrated(rows: pl.DataFrame, top: float) -> Agreement:
     row = rows.filter((pl.col("top") - top).abs() < 1e-9).row(0, named=True)
     low, high = PAPER_TOP[top]
-    sd = row["null_permuted_sd"] or 0.0
+    # how far a further draw may lie from the mean of so few
+    reach = stdtrit(DRAWS - 1, 0.975) * (row["null_permuted_sd"] or 0.0) * (1 + 1 / DRAWS) ** 0.5
     gap = row["share"] - row["null_permuted"]
-    told = interval(gap, gap - 2 * sd, gap + 2 * sd, "+.3f")
+    told = interval(gap, gap - reach, gap + reach, "+.3f")
     return Agreement(
         f"The {top:.0%} of weights that change most relative to themselves hold most of the "
         "change, beyond what chance gives.",
         f"{low:.1%} to {high:.1%} of Σ|Δ|/|p| (arXiv 2509.16596, table 3; no null there: "
         "independent noise gives as much, sheet weights, section 5).",
         f"{row['share']:.1%}; the same changes dealt out anew within each tensor "
-        f"{row['null_permuted']:.1%}, difference {told} (two deviations of {DRAWS} draws).",
-        stance(gap - 2 * sd, gap + 2 * sd),
+        f"{row['null_permuted']:.1%}, difference {told} ({DRAWS} draws).",
+        stance(gap - reach, gap + reach),
     )
 
 
 def _concentration_words(rows: pl.DataFrame, about: Mapping[str, Any]) -> str:
     row = rows.filter((pl.col("top") - 0.01).abs() < 1e-9).row(0, named=True)
     return (
-        f"The 1 % of weights with the largest relative change hold {row['share']:.1%} of it; "
-        f"chance gives {row['null_permuted']:.1%}. {about['unchanged_fraction']:.1%} of the "
-        "weights did not change."
+        f"Weights: the 1% with the largest change relative to themselves hold {row['share']:.1%} "
+        f"of all relative change; the same changes dealt out by chance give "
+        f"{row['null_permuted']:.1%}. {1 - about['unchanged_fraction']:.1%} of the weights changed."
     )
 
 
@@ -233,9 +240,10 @@ def _judge(found: Part, frames: Frames, *, questions: bool) -> None:
     compared = frames["comparisons"].filter(split="test")
     state: State = verdict["state"]
     found.states.append(state)
+    found.judged = JUDGED
     if not len(compared):
         found.said = "On development data the tuned model itself scored best: nothing is put back."
-        lab, found_stance = found.said, _stance("does_not_hold")
+        lab, found_stance = found.said, stance_of("does_not_hold")
         found.agreement.append(_repairs(lab, found_stance))
         return
     share = _chosen_share(frames)
@@ -247,18 +255,18 @@ def _judge(found: Part, frames: Frames, *, questions: bool) -> None:
     helps = {"holds": "helps", "does_not_hold": "does not help", "undetermined": "may or may not"}
     unit = "per answer token" if questions else "per token"
     found.said = (
-        f"Putting back {share:.0%} of the weights, chosen on development data, {helps[state]}"
-        f"{' help' if state == 'undetermined' else ''} on test data: nats {unit} {told}."
+        f"Restoration: putting back {share:.0%} of the weights {helps[state]}"
+        f"{' help' if state == 'undetermined' else ''} on test data, by nats {unit} {told}."
     )
     kept = frames["comparisons"].filter(split="retain")
     for row in kept.iter_rows(named=True):
         lost = interval(row["mean"], row["low"], row["high"], "+.3g")
         found.said += (
-            f" What fine-tuning taught: {lost} (a loss up to {row['margin']:.3g} is none)."
+            f" On what was taught: {lost} nats (a loss of up to {row['margin']:.3g} is allowed)."
         )
     own = compared.filter(against="tuned").row(0, named=True)
     accuracy = _accuracy(frames)
-    lab = f"{share:.0%} put back, chosen on dev; test {told} nats.{accuracy}"
+    lab = f"{share:.0%} put back in one trained model; test, nats: {told}.{accuracy}"
     found.agreement.append(_repairs(lab, stance(own["low"], own["high"])))
     controls = compared.filter(pl.col("against") != "tuned")
     worst = controls.sort("low").row(0, named=True) if len(controls) else None
@@ -282,11 +290,6 @@ def _repairs(lab: str, found: Stance) -> Agreement:
         lab,
         found,
     )
-
-
-def _stance(state: State) -> Stance:
-    known: dict[State, Stance] = {"holds": "agrees", "does_not_hold": "disagrees"}
-    return known.get(state, "cannot tell")
 
 
 def _chosen_share(frames: Frames) -> float:
@@ -349,27 +352,43 @@ def _restoration_section(frames: Frames, trained: bool) -> Section:
     )
     dev = frames["sweep"].filter(split="dev")
     roles = {"method": "restoration", "interpolate": "interpolation", "random": "random weights"}
-    means = dev.group_by("role", "top", maintain_order=True).agg(
-        pl.col("score", "low", "high").mean()
+    means = dev.group_by("role", "top", maintain_order=True).agg(pl.col("score").mean())
+    whole = dict(
+        means.filter(pl.col("role").is_in(["tuned", "base"])).select("role", "score").rows()
     )
     drawn = means.filter(pl.col("role").is_in(list(roles))).select(
-        x="top", y="score", low="low", high="high", series=pl.col("role").replace(roles)
+        x="top", y="score", series=pl.col("role").replace(roles)
     )
     if len(drawn):
-        chart = curve(drawn, x_title="Share put back", y_title="Mean log-probability on dev, nats")
-        section.figure(chart, "Scores on development items, with 95 % intervals.", wide=True)
+        chart = curve(
+            drawn,
+            x_title="Share of the weights put back",
+            y_title="Mean log-probability on development items, nats",
+            reference=whole.get("tuned"),
+        )
+        section.figure(chart, _sweep_caption(whole), wide=True)
     compared = frames["comparisons"]
     if len(compared):
         drawn = compared.select(
-            label=pl.format("{}: chosen − {}", "split", "against"),
+            label=pl.format(
+                "{}: less {}", pl.col("split").replace(SPLITS), pl.col("against").replace(AGAINST)
+            ),
             estimate="mean", low="low", high="high", state="state",
         )  # fmt: skip
         ends = [float(drawn[c].min() or 0) for c in ("low",)] + [float(drawn["high"].max() or 0)]  # type: ignore[arg-type]
         reach = 1.1 * max(map(abs, ends)) or 1.0
         section.figure(
             forest(drawn, title="Difference, nats per token", domain=(-reach, reach)),
-            "The chosen share against its rivals on the same items.",
+            "The chosen share less its rivals on the same items, with 95 % intervals.",
             wide=True,
         )
     section.table(frames["sweep"], "All points")
     return section
+
+
+def _sweep_caption(whole: Mapping[str, float]) -> str:
+    base = f"; the base itself reaches {whole['base']:.2f}" if "base" in whole else ""
+    return (
+        f"The dashed line is the tuned model with nothing put back{base}. Random weights are the "
+        "mean of several draws."
+    )

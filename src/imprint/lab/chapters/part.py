@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-import polars as pl
 
 from imprint.lab.chapters.chapter import Agreement, Chapter, Stance, Tables
 from imprint.report import Section, State
-from imprint.stats import paired_difference
 
 
 @dataclass
@@ -18,11 +16,15 @@ class Part:
     """What one part of a chapter found.
 
     Attributes:
-        said: its sentences of the verdict.
+        answer: one sentence that answers the chapter's title, where this part does.
+        judged: the claim that the chapter's state is about, where it is of this part.
+        said: what else it found, in a sentence or two.
         states: of its claims.
         sections, tables, agreement, missing: as of the chapter.
     """
 
+    answer: str = ""
+    judged: str = ""
     said: str = ""
     states: list[State] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
@@ -32,9 +34,16 @@ class Part:
 
 
 def join(number: int, title: str, parts: Iterable[Part]) -> Chapter:
-    """Put a chapter together; its claims are those of its parts and of the papers."""
+    """Put a chapter together; its claims are those of its parts and of the papers.
+
+    The verdict is the first part's answer; what else was said are the details.
+    """
     found = list(parts)
-    chapter = Chapter(number, title, " ".join(part.said for part in found if part.said))
+    said = [part.said for part in found if part.said]
+    answers = [part.answer for part in found if part.answer] or said[:1]
+    chapter = Chapter(number, title, next(iter(answers), ""))
+    chapter.judged = next((part.judged for part in found if part.judged), "")
+    chapter.details = [one for one in said if one != chapter.verdict]
     stances = [a.stance for part in found for a in part.agreement]
     states = [state for part in found for state in part.states]
     open_claims = states.count("undetermined") + stances.count("cannot tell")
@@ -45,7 +54,17 @@ def join(number: int, title: str, parts: Iterable[Part]) -> Chapter:
         chapter.agreement += part.agreement
         chapter.missing += part.missing
     chapter.verdict = chapter.verdict or f"Not written: {' '.join(chapter.missing)}"
+    if chapter.sections:
+        chapter.sections.insert(0, opening(chapter))
     return chapter
+
+
+def opening(chapter: Chapter) -> Section:
+    """Make the section that a chapter begins with: what is judged, and the details."""
+    section = Section(f"{chapter.number}. {chapter.title}")
+    judged = [f"Judged: {chapter.judged}."] if chapter.judged else []
+    section.text(*judged, *chapter.details)
+    return section
 
 
 def stance(low: float | None, high: float | None) -> Stance:
@@ -53,6 +72,13 @@ def stance(low: float | None, high: float | None) -> Stance:
     if low is None or high is None or not np.isfinite([low, high]).all() or low <= 0 <= high:
         return "cannot tell"
     return "agrees" if low > 0 else "disagrees"
+
+
+def stance_of(found: State, *, agrees: State = "holds") -> Stance:
+    """Say whether a state agrees with a paper, which expects the state ``agrees``."""
+    if found == "undetermined":
+        return "cannot tell"
+    return "agrees" if found == agrees else "disagrees"
 
 
 def state(low: float | None, high: float | None) -> State:
@@ -69,24 +95,3 @@ def interval(mean: float | None, low: float | None, high: float | None, form: st
     if low is not None and high is not None and np.isfinite([low, high]).all():
         told += f" [{low:{form}}, {high:{form}}]"
     return told.replace("-", "−")
-
-
-def compared(
-    frame: pl.DataFrame, one: Iterable[str], other: Iterable[str], value: str, by: str
-) -> tuple[float, float, float]:
-    """Compare the mean of models with that of others on the same texts: difference and interval.
-
-    Args:
-        frame: ``model``, the column ``by`` (texts) and ``value``.
-        one, other: names of models.
-
-    Returns:
-        Mean of one − other over texts, with Student's 95 % interval; NaN where it is undefined.
-    """
-    sides = [
-        frame.filter(pl.col("model").is_in(list(names))).group_by(by).agg(pl.col(value).mean())
-        for names in (one, other)
-    ]
-    both = sides[0].join(sides[1], on=by, suffix="_other").sort(by)
-    found = paired_difference(both[value].to_numpy(), both[f"{value}_other"].to_numpy())
-    return found.mean, found.low, found.high
