@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,13 @@ def test_warns_once_when_drift_goes_on_without_a_gain() -> None:
     assert following.warned == 4
     assert "moving away from its base" in str(told[4])
     assert "+0.0 points, at most +3.0" in str(told[4])
+
+
+def test_intervals_of_shares_end_at_one() -> None:
+    known = np.array([1.0] * 39 + [0.6])
+    found = Following(2, 0.05).add(0, replace(measured(0.0, 0.5), facts=known, facts_right=known))
+    assert found["mastery_high"] == found["fact_accuracy_high"] == 1
+    assert found["mastery_low"] < found["mastery"] < 1
 
 
 @pytest.mark.parametrize(

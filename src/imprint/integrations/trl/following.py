@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,8 +48,8 @@ class Following:
         values: dict[str, Any] = {"step": step}
         values.update(_mean("drift", measured.drift))
         if len(measured.facts):
-            values.update(_mean("mastery", measured.facts))
-            values.update(_mean("fact_accuracy", measured.facts_right))
+            values.update(_mean("mastery", measured.facts, most=1.0))
+            values.update(_mean("fact_accuracy", measured.facts_right, most=1.0))
             hits = np.rint(measured.facts * SAMPLES).astype(np.int64)
             shares = np.bincount(level_of(hits, SAMPLES), minlength=5) / len(hits)
             values.update({f"level_{at}": float(share) for at, share in enumerate(shares)})
@@ -108,13 +109,13 @@ def _gain(now: Floats, then: Floats) -> tuple[float, float]:
     return found.mean, max(high, found.mean + 3 / len(now))
 
 
-def _mean(name: str, values: Floats) -> dict[str, float]:
+def _mean(name: str, values: Floats, most: float = math.inf) -> dict[str, float]:
     if not len(values):
         return {}
     found = {name: float(values.mean())}
     if len(values) > 1:
         around = paired_difference(values, np.zeros(len(values)))
-        found |= {f"{name}_low": max(0.0, around.low), f"{name}_high": around.high}
+        found |= {f"{name}_low": max(0.0, around.low), f"{name}_high": min(most, around.high)}
     return found
 
 
