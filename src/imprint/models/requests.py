@@ -122,7 +122,14 @@ class Encoder:
         Raises:
             DataError: the continuation has no token of its own, or more than the model reads.
         """
-        return cut(*self.pair(context, continuation), self.limit)
+        before, ids = self.pair(context, continuation)
+        if len(ids) > self.limit:
+            raise DataError(
+                f"the continuation {continuation[:60]!r} has {len(ids)} tokens, "
+                f"the model reads {self.limit} at once",
+                remedy="take a model of a longer context, or leave the question out.",
+            )
+        return cut(before, ids, self.limit)
 
 
 def cut(context: list[int], continuation: list[int], limit: int) -> Request:
