@@ -254,3 +254,33 @@ def test_references_join_by_id(tmp_path: Path) -> None:
             tmp_path / "own.jsonl", kind="skill",
             references=write(tmp_path / "t.jsonl", [{"idd": "q1", "reference": "x"}]),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "settings", [{"pass_at": float("nan")}, {"pass_at": float("inf")}, {"metric": 'a"\n[b]'}]
+)
+def test_settings_that_cannot_be_written_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        imprint.plan(pl.DataFrame({"prompt": ["q"]}), kind="skill", **settings)
+
+
+def test_references_that_are_not_there_are_named(tmp_path: Path) -> None:
+    pool = write(tmp_path / "pool.jsonl", rows(9))
+    with pytest.raises(DataError, match=r"none\.csv"):
+        imprint.plan(pool, kind="skill", references=tmp_path / "none.csv", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_target_without_prompts_is_said(tmp_path: Path) -> None:
+    pool = write(tmp_path / "pool.jsonl", rows(30))
+    found = imprint.plan(pool, kind="skill", targets={"add": 1.0, "poems": 2.0}, resamples=100)
+    told = {finding.check: finding.detail for finding in found.findings}
+    assert "poems" in told["target_without_prompts"]
+
+
+def test_intervals_of_shares_hold_their_estimate(tmp_path: Path) -> None:
+    pool = write(tmp_path / "pool.jsonl", rows(30))
+    balance = imprint.plan(pool, kind="skill", resamples=100).tables["balance"]
+    for kind in ("zero_variance", "all_fail", "all_pass"):
+        assert (balance[f"{kind}_low"] <= balance[kind]).all()
+        assert (balance[kind] <= balance[f"{kind}_high"]).all()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import comb
+
 import numpy as np
 import polars as pl
 import pytest
@@ -46,6 +48,9 @@ def test_learnability_is_unbiased() -> None:
 def test_pass_at_k_counts_subsets() -> None:
     assert pass_at_k(2, 8)[1] == pytest.approx(1 - 15 / 28)
     assert pass_at_k(0, 8) == [0, 0, 0, 0]
+    for passes in range(34):
+        subsets = [1 - comb(33 - passes, k) / comb(33, k) for k in (1, 2, 4, 8, 16, 32)]
+        assert pass_at_k(passes, 33) == pytest.approx(subsets, abs=1e-12)
 
 
 def test_posterior_shrinks_by_the_number_of_rollouts() -> None:

@@ -15,6 +15,7 @@ import polars as pl
 
 from imprint.errors import DataError, nearest
 from imprint.findings import Finding
+from imprint.formats.rollouts_columns import one_model, refuse_nested, typed
 from imprint.formats.rollouts_counting import counted
 from imprint.formats.rollouts_lm_eval import is_lm_eval, read_lm_eval
 from imprint.formats.rollouts_runs import read_run
@@ -39,6 +40,7 @@ ABOUT = (
     "rollout_seed",
 )
 COUNTS = ("correct", "pass_rate")
+TOLD = ("domain", "source", "reference_verified", "ref_tokens", "tokens")  # typed as they stand
 ALIASES = {
     **dict.fromkeys(("item", "uuid", "question_id"), "id"),
     **dict.fromkeys(("problem", "question"), "prompt"),
@@ -108,16 +110,16 @@ def read_pool(
         )
     pool = pl.concat([frame for frame, _ in parts], how="diagonal_relaxed", rechunk=False)
     _refuse_twice(pool, paths)
-    return pool, findings
+    return pool, [*findings, *_several_models(pool)]
 
 
 def _read(path: Path, reading: Reading) -> tuple[pl.DataFrame, list[Finding]]:
     if path.is_dir():
         frame, findings = read_run(path, unit=reading.model, stage=reading.stage)
-        return conformed(frame), findings
+        return conformed(frame, path), findings
     if is_lm_eval(path):
         frame, findings = read_lm_eval(path, filtered=reading.filter, pass_at=reading.pass_at)
-        return conformed(frame), findings
+        return conformed(frame, path), findings
     return _tabled(_load(path, reading.rename), path, reading)
 
 
@@ -137,21 +139,30 @@ def _tabled(
     frame: pl.DataFrame, path: Path, reading: Reading
 ) -> tuple[pl.DataFrame, list[Finding]]:
     frame, findings = _named(frame, path, reading.rename)
+    refuse_nested(frame, ("id", "domain", "source", *ABOUT), path)
+    for name in TOLD:
+        if name in frame.columns:
+            frame = typed(frame, name, POOL[name], path)
     frame, noticed = _prompted(frame, path)
+    frame = one_model(frame, path, model=reading.model, stage=reading.stage)
     frame, told = counted(frame, path, samples=reading.samples, pass_at=reading.pass_at)
-    return conformed(frame), [*findings, *noticed, *told]
+    return conformed(frame, path), [*findings, *noticed, *told]
 
 
-def conformed(frame: pl.DataFrame) -> pl.DataFrame:
-    """Give a frame all columns of the pool, in order, and their types."""
+def conformed(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Give a frame all columns of the pool, in order, and their types.
+
+    Raises:
+        DataError: a value is not of its column's type; the message names the row.
+    """
     columns: list[pl.Expr] = []
     for name, dtype in POOL.items():
         if name not in frame.columns:
             columns.append(pl.lit(None, dtype=dtype).alias(name))
-        elif name == "prompt" or frame.schema[name] == dtype:
-            columns.append(pl.col(name))
-        else:
-            columns.append(pl.col(name).cast(dtype, strict=False))
+            continue
+        if name not in ("prompt", "n", "c"):  # those have been checked
+            frame = typed(frame, name, dtype, path)
+        columns.append(pl.col(name))
     known = [pl.col(name).cast(pl.String) for name in ABOUT if name in frame.columns]
     return frame.select(*columns, *known)
 
@@ -223,7 +234,9 @@ def _prompted(frame: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[Findi
     dtype = frame.schema["prompt"]
     if dtype != pl.String and not _is_messages(dtype):
         raise DataError(
-            f"prompts are {dtype}, neither texts nor lists of messages", where=str(path)
+            f"prompts are {dtype}, neither texts nor lists of messages (role and content, both "
+            "texts)",
+            where=str(path),
         )
     bare = pl.col("prompt").is_null()
     if dtype == pl.String:
@@ -231,6 +244,7 @@ def _prompted(frame: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[Findi
         _refuse_mixed(frame, path)
     else:
         bare = bare | (pl.col("prompt").list.len() == 0)
+        _refuse_silent(frame, path)
     lacking = frame.select(bare.arg_true()).to_series()
     if len(lacking):
         raise DataError("the row has no prompt", where=row_place(path, int(lacking[0])))
@@ -246,7 +260,10 @@ def _prompted(frame: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[Findi
 
 def _is_messages(dtype: pl.DataType) -> bool:
     inner = dtype.inner if isinstance(dtype, pl.List) else None
-    return isinstance(inner, pl.Struct) and {"role", "content"} <= {f.name for f in inner.fields}
+    if not isinstance(inner, pl.Struct):
+        return False
+    types = {field.name: field.dtype for field in inner.fields}
+    return types.get("role") == pl.String and types.get("content") == pl.String
 
 
 def _from_messages(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
@@ -259,6 +276,14 @@ def _from_messages(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
     if "reference" not in frame.columns:
         made["reference"] = pl.when(answered).then(last.struct.field("content"))
     return frame.with_columns(**made).drop("messages")
+
+
+def _refuse_silent(frame: pl.DataFrame, path: Path) -> None:
+    """Refuse messages without content, as those of tool calls."""
+    silent = pl.element().struct.field("content").is_null() | pl.element().is_null()
+    rows = frame.select(pl.col("prompt").list.eval(silent).list.any().arg_true()).to_series()
+    if len(rows):
+        raise DataError("a message has no content", where=row_place(path, int(rows[0])))
 
 
 def _refuse_mixed(frame: pl.DataFrame, path: Path) -> None:
@@ -282,6 +307,15 @@ def _as_text(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     if isinstance(inner, (pl.Struct, pl.List)):
         return frame.drop(name)
     return frame.with_columns(value.cast(pl.String).alias(name))
+
+
+def _several_models(pool: pl.DataFrame) -> list[Finding]:
+    """Warn where files name different models: it may be one under two names."""
+    if "model" not in pool or pool["model"].drop_nulls().n_unique() < 2:
+        return []
+    names = pool["model"].drop_nulls().unique(maintain_order=True).to_list()
+    told = f"{', '.join(names[:5])}: a plan is for one checkpoint; these names must mean the same"
+    return [Finding("several_models", told, "warn", len(names))]
 
 
 def _refuse_twice(pool: pl.DataFrame, paths: Sequence[Path]) -> None:

@@ -11,6 +11,7 @@ from imprint.findings import Finding
 from imprint.tables import row_place
 
 ROUNDED = 0.0051  # how far a rate written with two digits may lie from its fraction
+MOST = 1_000_000  # rollouts of a prompt; more is a slip of the column
 WAY_OUT = (
     "plans use verified accuracy, never a shaped reward: map the column that says right or wrong "
     "(--map correct=…), or say from which reward on a rollout is verified as right (--pass-at 1)."
@@ -162,6 +163,7 @@ def _whole(frame: pl.DataFrame, name: str, path: Path) -> pl.DataFrame:
     number = pl.col(name).cast(pl.Float64, strict=False)
     bad = number.is_null() | number.is_nan() | number.is_infinite() | (number != number.round())
     _refuse(frame, bad, "not a whole number", (name,), path)
+    _refuse(frame, number > MOST, f"more than {MOST:,} rollouts of one prompt", (name,), path)
     return frame.with_columns(number.cast(pl.Int64).alias(name))
 
 

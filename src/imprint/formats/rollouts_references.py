@@ -8,6 +8,7 @@ import polars as pl
 
 from imprint.errors import DataError, nearest
 from imprint.findings import Finding
+from imprint.formats.rollouts_columns import refuse_nested, typed
 from imprint.tables import load_frame
 
 TYPES: dict[str, pl.DataType] = {
@@ -34,12 +35,13 @@ def with_references(pool: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[
         The pool, and what was noticed.
 
     Raises:
-        DataError: no ids, ids that stand twice, or no column to join.
+        DataError: no ids, ids that stand twice, no column to join, or values of another type.
     """
     frame = load_frame(path)
     if "id" not in frame.columns:
         told = f"there is no column id; {nearest('id', frame.columns)}"
         raise DataError(told, where=str(path))
+    refuse_nested(frame, ["id"], path)
     frame = frame.with_columns(pl.col("id").cast(pl.String))
     if frame["id"].n_unique() < len(frame):
         twice = frame.filter(pl.col("id").is_duplicated())["id"][0]
@@ -49,7 +51,9 @@ def with_references(pool: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[
     if not names:
         told = f"no column of references; {nearest('reference', frame.columns)}"
         raise DataError(told, where=str(path))
-    theirs = frame.select("id", *(_typed(frame, name) for name in names))
+    for name in names:
+        frame = _typed(frame, name, path)
+    theirs = frame.select("id", pl.col(names).name.suffix(" of reference"))
     joined = pool.join(theirs, on="id", how="left", suffix=" of reference", maintain_order="left")
     values = [pl.coalesce(f"{name} of reference", name).alias(name) for name in names]
     found = joined.with_columns(values).select(pool.columns)
@@ -58,13 +62,10 @@ def with_references(pool: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[
     return found, [Finding("no_reference_row", told, count=lost)] if lost else []
 
 
-def _typed(frame: pl.DataFrame, name: str) -> pl.Expr:
-    value = pl.col(name)
-    if name in TYPES:
-        inner = frame.schema[name]
-        value = value.list.first() if isinstance(inner, pl.List) else value
-        if TYPES[name] == pl.Boolean() and inner == pl.String:
-            truth = {"true": True, "1": True, "false": False, "0": False}
-            value = value.str.to_lowercase().replace_strict(truth, default=None)
-        value = value.cast(TYPES[name], strict=False)
-    return value.alias(f"{name} of reference")
+def _typed(frame: pl.DataFrame, name: str, path: Path) -> pl.DataFrame:
+    """Give a column its type; of a list the first."""
+    if name not in TYPES:
+        return frame
+    if isinstance(frame.schema[name], pl.List):
+        frame = frame.with_columns(pl.col(name).list.first())
+    return typed(frame, name, TYPES[name], path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -12,6 +14,7 @@ Adapter = Literal["trl", "verl", "openrlhf", "open-instruct", "prime-rl"]
 ADAPTERS: tuple[Adapter, ...] = get_args(Adapter)
 SIZES = {"skill": 1000, "fact": 240}
 APART = ("seed", "quiet")
+PLAIN = re.compile(r"[\w./:-]+")  # stands in settings that the plan writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,12 @@ class PlanConfig:
         if any(size < 1 for size in self.sizes):
             raise ConfigError(f"--sizes holds {min(self.sizes)}, less than 1")
         _shares(self)
+        if self.pass_at is not None and not math.isfinite(self.pass_at):
+            raise ConfigError(f"--pass-at {self.pass_at:g} is not finite")
+        if not PLAIN.fullmatch(self.metric):
+            raise ConfigError(
+                f"--metric {self.metric!r:.60} is no name", remedy="letters, digits and . _ / : -."
+            )
         if any(not 0 <= weight < float("inf") for weight in self.targets.values()):
             raise ConfigError("a target weight is negative or not finite")
 

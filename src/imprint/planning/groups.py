@@ -91,7 +91,9 @@ def _expected(
     found: Shares = {}
     for name, value in best.items():
         low, high = np.quantile(drawn[name] / total, ends).tolist()
-        found[name] = {"share": min(value / total, 1.0), "low": low, "high": high}
+        share = min(value / total, 1.0)
+        # counts of a small set are coarse: their quantiles may pass by a rare outcome's share
+        found[name] = {"share": share, "low": min(low, share), "high": max(high, share)}
     return found
 
 

@@ -64,7 +64,9 @@ class Sources:
                      "tables/rollouts.parquet")  # fmt: skip
             inside = [path / part for part in parts if (path / part).is_file()]
             found += inside if path.is_dir() else [path] if path.is_file() else []
-        return [*found, *([self.references] if self.references else [])]
+        # one that is not there is said when it is read
+        joined = self.references is not None and self.references.is_file()
+        return [*found, *([self.references] if self.references and joined else [])]
 
 
 def plan(

@@ -73,7 +73,12 @@ def estimate(pool: pl.DataFrame, config: PlanConfig) -> Estimated:
     length, unit = _length(pool)
     same = text(pool).str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars(" .?!")
     pool = pool.with_columns(length.alias("length"), duplicate=~same.hash().is_first_distinct())
-    findings = [*_bare(pool, config, bare=bare), *_duplicates(pool), *_uneven(pool)]
+    findings = [
+        *_bare(pool, config, bare=bare),
+        *_duplicates(pool),
+        *_uneven(pool),
+        *_untried(pool, config),
+    ]
     if not rolled:
         return Estimated(pool, [], findings, rolled, unit)
     counts = pool.group_by("domain", "n", "c").agg(prompts=pl.len()).drop_nulls(["n", "c"])
@@ -151,6 +156,13 @@ def _uneven(pool: pl.DataFrame) -> list[Finding]:
         )
         found.append(Finding("few_rollouts", told, "warn", few))
     return found
+
+
+def _untried(pool: pl.DataFrame, config: PlanConfig) -> list[Finding]:
+    """Name domains that the model is for and the pool lacks."""
+    lacking = sorted(set(config.targets) - set(pool["domain"].unique()))
+    told = f"no prompt is of the domains {', '.join(lacking)}, which --target names"
+    return [Finding("target_without_prompts", told, "warn", len(lacking))] if lacking else []
 
 
 def _with_prior(counts: pl.DataFrame, priors: list[Prior]) -> pl.DataFrame:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import comb
-
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -67,7 +65,8 @@ def pass_at_k(passes: int, samples: int) -> list[float]:
     [0.25, 0.5, 1.0]
     """
     ks = [2**e for e in range(samples.bit_length()) if 2**e <= samples]
-    return [1 - comb(samples - passes, k) / comb(samples, k) for k in ks]
+    left = np.arange(samples - passes + 1, samples + 1)  # each pass takes its share of C(n, k)
+    return [float(1 - np.prod(np.maximum(1 - k / left, 0.0))) for k in ks]
 
 
 def posterior_columns(
