@@ -6,8 +6,9 @@ from pathlib import Path
 
 import polars as pl
 
+from imprint.lab.checkpoint import given_checkpoints
 from imprint.lab.config import StudyConfig, load_config
-from imprint.lab.grid import Grid, given_checkpoints, shared_out
+from imprint.lab.grid import Grid, shared_out
 from imprint.lab.ledger import Ledger
 from lab.tiny_study import write_study
 
@@ -77,6 +78,28 @@ def test_given_checkpoints_are_not_trained(tmp_path: Path) -> None:
     assert "pretrain-xs-plain-80-0" not in names
     assert "sft-xs-plain-80-0" not in names
     assert "pretrain-xs-plain-40-0" in names
+
+
+def test_a_given_base_is_fine_tuned_and_told_by_its_content(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    path = write_study(folder, models="models.csv")
+    (folder / "models.csv").write_text("model,unit,stage,scale\nbase,plain-80,pretrained,xs\n")
+    found = []
+    for content in ("{}", "{ }"):
+        (folder / "base").mkdir(exist_ok=True)
+        (folder / "base" / "config.json").write_text(content)
+        found.append(keys(grid(load_config(path), tmp_path)))
+    assert "pretrain-xs-plain-80-0" not in found[0]
+    assert {"sft-xs-plain-80", "rl-xs-plain-80"} <= set(found[0])
+    changed = {name for name in found[0] if found[0][name] != found[1][name]}
+    assert {"sft-xs-plain-80", "rl-xs-plain-80"} <= changed
+    assert "sft-xs-plain-40-0" not in changed
+
+
+def test_more_mixtures_at_the_smallest_scale(tmp_path: Path) -> None:
+    found = grid(load_config(given={"steps_between": 3}), tmp_path).models
+    counts = found.filter(stage="pretrained")["scale"].value_counts(sort=True)
+    assert dict(counts.iter_rows()) == {"small": 27, "large": 9}
 
 
 def test_a_pair_needs_nothing_trained(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
         scales = {"xs": {**SETTINGS["scales"]["xs"], "tokens": 1024}}
         path = write_study(tmp_path / "in", **{**TWO, "processes": processes, "scales": scales})
         grid = Grid(load_config(path), Ledger(tmp_path / "run"))
-        for work in grid.materials:
+        for work in grid.materials.works:
             make(work)
         first = grid.pretrained[0].work
         assert first is not None

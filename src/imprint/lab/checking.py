@@ -111,6 +111,8 @@ def _check_files(config: StudyConfig) -> None:
 
 
 def _check_grid(config: StudyConfig) -> None:
+    if not 0 <= config.steps_between <= FINEST:
+        raise ConfigError(f"steps_between {config.steps_between} is not in 0 to {FINEST}")
     for name in config.rl.scales:
         if name not in config.scales:
             raise ConfigError(f"rl.scales: no scale {name!r}; {nearest(name, config.scales)}")
@@ -118,7 +120,7 @@ def _check_grid(config: StudyConfig) -> None:
         if scale.batch % config.processes:
             shares = f"{scale.batch} sequences among {config.processes} processes"
             raise ConfigError(f"{shares} do not come out even", where=f"scales.{name}.batch")
-        _check_scale(config, f"scales.{name}", scale)
+        _check_scale(config, name, scale)
     _check_training(config)
     if config.uses_world:
         from imprint.lab.world import WorldConfig
@@ -126,14 +128,15 @@ def _check_grid(config: StudyConfig) -> None:
         WorldConfig(0, config.world.size, config.world.documents)
 
 
-def _check_scale(config: StudyConfig, where: str, scale: Scale) -> None:
+def _check_scale(config: StudyConfig, name: str, scale: Scale) -> None:
     from imprint.lab.pretraining import Optimiser, Shape
 
+    where = f"scales.{name}"
     if scale.seeds < 1:
         raise ConfigError(f"{where}.seeds {scale.seeds} is less than 1")
     if not 0 <= scale.steps_between <= FINEST:
         raise ConfigError(f"{where}.steps_between {scale.steps_between} is not in 0 to {FINEST}")
-    check_mixtures(config.mixtures.crossed(scale.steps_between), config.corpora)
+    check_mixtures(config.mixtures_of(name), config.corpora)
     sizes = {n: getattr(scale, n) for n in ("layers", "width", "heads", "ffn", "context")}
     own = {n: getattr(scale, n) for n in ("lr", "matrix_lr", "batch", "tokens")}
     try:

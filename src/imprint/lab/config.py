@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from imprint.configuration import Settings, build, load_yaml
 from imprint.errors import ConfigError, nearest
 from imprint.lab.chapters.chapter import Budget
-from imprint.lab.mixtures import Mixtures
+from imprint.lab.mixtures import Listed, Mixtures
 from imprint.lab.pool import Executor
 
 Preset = Literal["smoke", "default", "standard", "gpu"]
@@ -147,6 +147,8 @@ class StudyConfig:
         limit: items of each benchmark; all by default.
         chat_template: as of ``imprint evaluate``.
         facts, templates, texts, domains, sft_sets, sae: what chapters read beside.
+        steps_between: proportions trained between two neighbours at the smallest scale, where it
+            gives none of its own: 3 makes 27 mixtures of nine.
         analyses: chapters to write.
         resamples: of the transfer analysis.
         budget: how much chapters may work.
@@ -188,6 +190,7 @@ class StudyConfig:
     domains: str | None = None
     sft_sets: dict[str, str] = field(default_factory=dict)
     sae: str | None = None
+    steps_between: int = 0
     analyses: tuple[str, ...] = CHAPTERS
     resamples: int = 2000
     budget: Budget = field(default_factory=Budget)
@@ -206,6 +209,12 @@ class StudyConfig:
     def trains(self) -> bool:
         """Whether a grid is trained; a given pair of checkpoints takes its place."""
         return self.base is None and bool(self.scales)
+
+    def mixtures_of(self, scale: str) -> list[Listed]:
+        """Give all mixtures of a scale; the smallest takes the study's ``steps_between``."""
+        own = self.scales[scale].steps_between
+        smallest = scale == next(iter(self.scales))
+        return self.mixtures.crossed(own or (self.steps_between if smallest else 0))
 
     @property
     def uses_world(self) -> bool:

@@ -15,9 +15,10 @@ import polars as pl
 
 from imprint.errors import ImprintError
 from imprint.lab.chapters.chapter import Budget, Chapter, Material, lacking
+from imprint.lab.checkpoint import given_checkpoints
 from imprint.lab.config import CHAPTERS, StudyConfig
 from imprint.lab.encoding import sft_rows
-from imprint.lab.grid import Grid, given_checkpoints
+from imprint.lab.grid import Grid
 from imprint.lab.ledger import Ledger, Unit, peak_bytes
 from imprint.lab.pool import open_pool
 from imprint.lab.result import StudyResult, assemble
@@ -114,7 +115,7 @@ def gather(opened: Study) -> Material:
     """Collect what the chapters read; parts that are not there stay empty."""
     config, grid = opened.config, opened.grid
     items, scores = (_joined(grid, name) for name in ("items", "scores"))
-    world = grid.world.path if grid.world else None
+    world = grid.materials.world.path if grid.materials.world else None
     paths: dict[str, Any] = {
         name: _path(getattr(config, name, None)) or (world / file if world else None)
         for name, file in WORLD_FILES.items()
@@ -136,9 +137,11 @@ def gather(opened: Study) -> Material:
         categories=_categories(grid, items),
         texts=texts,
         sft_sets=sets,
-        corpora=_local(grid.corpora) if config.trains else {},
-        tokens={name: work.path for name, work in grid.tokens.items()} if config.trains else {},
-        tokenizer=grid.tokenizer.path / "tokenizer" if config.trains else None,
+        corpora=_local(grid.materials.corpora) if config.trains else {},
+        tokens={name: work.path for name, work in grid.materials.tokens.items()}
+        if config.trains
+        else {},
+        tokenizer=grid.materials.tokenizer.path / "tokenizer" if config.trains else None,
         sae=config.sae,
         transfer=_transfer(grid),
         pretraining=grid.pretraining_settings(),
@@ -194,7 +197,7 @@ def describe(opened: Study) -> str:
     lines = [f"study, preset {config.preset}: {len(grid.works)} units, {opened.workers} at a time"]
     lines += [f"  {k}: {len(w)} units, about {sum(w) / 60:.1f} min" for k, w in kinds.items()]
     for name, scale in config.scales.items() if config.trains else ():
-        runs = len(config.mixtures.crossed(scale.steps_between)) * scale.seeds
+        runs = len(config.mixtures_of(name)) * scale.seeds
         lines.append(
             f"  scale {name}: {grid.parameters[name]:,} parameters, {runs} runs of "
             f"{scale.tokens:,} tokens"
