@@ -71,7 +71,7 @@ def mastery(
 
     Examples:
 
-      imprint mastery base-model --facts EntityQuestions/dataset --limit 100
+      imprint mastery base-model --facts EntityQuestions/dataset --limit 10
 
       imprint mastery base-model --facts facts.jsonl --stop 0.95 --sizes 60,240,all
 
