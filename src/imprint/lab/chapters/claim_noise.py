@@ -133,7 +133,7 @@ def _section(frame: pl.DataFrame) -> Section:
     named = pl.format("{} rows, {}% wrong", "size", (100 * pl.col("noise")).round().cast(pl.Int64))
     shown = frame.filter(pl.col("noise") > 0).select(
         named.alias("label"),
-        pl.col("stage").alias("group"),
+        pl.col("stage").str.to_uppercase().alias("group"),
         pl.col("less_clean").alias("estimate"),
         "low",
         "high",

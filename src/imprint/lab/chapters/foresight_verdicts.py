@@ -62,7 +62,7 @@ def _best(found: Part, by: Pooled) -> str:
     best = held.row(0, named=True)
     told = f"ρ {interval(best['rho'], best['low'], best['high'], '.2f')}"
     return (
-        f"Yes: the best predictor, {best['title']} (`{best['predictor']}`), orders domains by what "
+        f"Yes: the best predictor, {best['title']} ({best['predictor']}), orders domains by what "
         f"SFT changed with {told} ({over})."
     )
 
@@ -84,7 +84,7 @@ def _of_sts(found: Part, by: Pooled) -> str:
     if row is None:
         return "STS could not be tried without an SAE."
     found.states.append(state(*_sure(row)))
-    return f"STS, the published score by sparse features (`{row['predictor']}`), has ρ {_rho(row)}."
+    return f"STS, the published score by sparse features ({row['predictor']}), has ρ {_rho(row)}."
 
 
 def _held_out(said: Mapping[str, pl.DataFrame]) -> list[str]:
@@ -117,7 +117,7 @@ def _agreements(by: Pooled) -> list[Agreement]:
         found += _against(by, row["predictor"], DIGITS, (
             "STS does better than a look at the texts.",
             "Not tested there; the share of digits reaches .95 where STS reaches .90 "
-            "(Qwen; sheet forecast, section 6.4).",
+            "(Qwen; our measurement).",
         ))  # fmt: skip
     return found
 
@@ -182,7 +182,7 @@ def _section(seen: pl.DataFrame, by: Pooled, said: Mapping[str, pl.DataFrame]) -
         "Forecasts and outcomes",
         "Every predictor was scored before any SFT. Its correlation with what then happened is "
         "the mean over SFT sets; intervals draw domains anew, p deals outcomes out anew among "
-        "domains. Predictors of the family `history` know what other sets did. Changes hold what "
+        "domains. Predictors of the family history know what other sets did. Changes hold what "
         "every set teaches too, the form of questions and answers.",
     )
     _against_outcomes(section, seen, by, said)

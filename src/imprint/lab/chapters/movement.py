@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from imprint.lab.chapters.chapter import Chapter, Material, lacking, measured
-from imprint.lab.chapters.movement_drift import Trained, by_set, by_stage, train_sets
-from imprint.lab.chapters.movement_weights import changes, restoration
+from imprint.lab.chapters.movement_restoration import restoration
+from imprint.lab.chapters.movement_sets import Trained, train_sets
+from imprint.lab.chapters.movement_verdicts import by_set, by_stage
+from imprint.lab.chapters.movement_weights import changes
 from imprint.lab.chapters.part import Part, join
 from imprint.lab.chapters.units import may_train
 

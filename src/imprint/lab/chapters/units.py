@@ -87,3 +87,9 @@ def _measure(measure: Callable[[Path], Frames], folder: Path) -> None:
 
 def _plain(settings: SftSettings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in SftSettings.__dataclass_fields__}
+
+
+def safe(value: object) -> str:
+    """Keep letters and digits of a label, for the name of a unit."""
+    text = "none" if value is None else str(value)
+    return "".join(c if c.isalnum() else "-" for c in text).strip("-") or "none"
