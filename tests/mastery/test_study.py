@@ -311,6 +311,13 @@ def levelled(count: int = 40) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
+def test_facts_without_questions_give_no_sets() -> None:
+    table = levelled().with_columns(question=pl.lit(None, dtype=pl.String))
+    found = write_splits(table, MasteryConfig())
+    assert (found.files, len(found.sets)) == ({}, 0)
+    assert len(found.findings) == 1
+
+
 def test_sets_are_balanced_nested_and_short_where_facts_are() -> None:
     splits = write_splits(levelled(), replace(SMALL, sizes=(12, 60, 200, 0), set_seeds=2))
 

@@ -60,15 +60,18 @@ def write_splits(mastery: pl.DataFrame, config: MasteryConfig) -> Splits:
     level, the others fill up evenly; arXiv 2509.16596 states no rule for that.
 
     Args:
-        mastery: the table; facts without a question are left out.
+        mastery: the table; facts without a question are left out, and where no fact has one there
+            are no sets.
         config: sizes, seeds and prompt.
     """
     usable = mastery.filter(pl.col("question").is_not_null())
+    findings = _without_question(len(mastery) - len(usable))
+    if usable.is_empty():
+        return Splits({}, pl.DataFrame(schema=SETS), findings)
     trained = (usable["split"] == TRAIN).any()
     pool = usable.filter(pl.col("split") == TRAIN) if trained else usable
     files: dict[str, str] = {}
     rows: list[dict[str, Any]] = []
-    findings = _without_question(len(mastery) - len(usable))
     for level, size, seed in _asked(config):
         kept = pool if level == MIXED else pool.filter(pl.col("level") == int(level))
         chosen, shares = _balanced(kept, size or len(kept), pool["relation"], seed, config)
