@@ -98,6 +98,7 @@ def test_a_pair_of_checkpoints(
     assert len(result["checkpoints"]) == 2
     missing = [text for chapter in result["chapters"] for text in chapter["missing"]]
     assert any("Facts are missing" in text for text in missing)
+    assert "--preset" not in result["headline"]  # no preset trains more than a given pair
 
 
 def test_a_mistake_is_said_without_a_traceback(

@@ -11,6 +11,7 @@ import polars as pl
 
 from imprint.findings import Finding
 from imprint.lab.chapters.chapter import Chapter, Material
+from imprint.lab.finer import finer
 from imprint.report import Shown, Verdict
 
 if TYPE_CHECKING:
@@ -70,15 +71,16 @@ def assemble(
         for one in chapters
         for text in one.missing
     ]
-    words = headline(chapters, opened.config.preset)
+    config = opened.config
+    words = headline(chapters, config.preset if config.trains else "")
     data = _json(opened, chapters, kept, words, findings, seconds)
     verdicts = [chapter.claim for chapter in chapters]
-    notes = {"config": opened.config, "seconds": seconds}
+    notes = {"config": config, "seconds": seconds}
     return StudyResult(kept, words, verdicts, list(chapters), data, findings, notes)
 
 
 def headline(chapters: Sequence[Chapter], preset: str) -> str:
-    """Count what is decided, and name the preset that would decide more."""
+    """Count what is decided, and name the preset that would decide more, if any is trained by."""
     decided = sum(chapter.decided for chapter in chapters)
     undecided = sum(chapter.undecided for chapter in chapters)
     written = [chapter for chapter in chapters if not _unwritten(chapter)]
