@@ -54,6 +54,16 @@ def answers() -> pl.DataFrame:
     return frame.with_columns(asked=60, trained=60)
 
 
+def test_frequencies_are_read_where_there_are_any(tmp_path: Path) -> None:
+    rows, relation = tmp_path / "facts.jsonl", tmp_path / "relation.json"
+    rows.write_text('{"fact": "a-1", "frequency": 3}\n')
+    relation.write_text('{"name": "antonym", "samples": []}')
+    found = knowledge._frequencies(rows)
+    assert found is not None
+    assert found.rows() == [("a-1", 3.0)]
+    assert knowledge._frequencies(relation) is None
+
+
 def test_macro_accuracy_is_the_mean_over_levels() -> None:
     found = knowledge.accuracies(answers()).filter(pl.col("split") == "test")
     assert found["accuracy"].to_list() == pytest.approx([1 / 3, 1.0])

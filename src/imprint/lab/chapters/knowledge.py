@@ -142,7 +142,7 @@ def level_shares(mastery: pl.DataFrame) -> pl.DataFrame:
 def _frequencies(facts: Path | None) -> pl.DataFrame | None:
     from imprint.tables import load_frame
 
-    if facts is None or not facts.is_file():
+    if facts is None or not facts.is_file() or facts.suffix == ".json":  # LRE tells none
         return None
     frame = load_frame(facts)
     if not {"fact", "frequency"} <= set(frame.columns):
