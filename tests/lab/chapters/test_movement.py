@@ -11,6 +11,8 @@ pytest.importorskip("trl", reason="trl is not installed")
 
 from imprint.lab.chapters.chapter import Budget, Material
 from imprint.lab.chapters.movement import run, stages
+from imprint.lab.chapters.movement_sets import train_sets
+from imprint.lab.chapters.part import Part
 from imprint.lab.ledger import Ledger
 from lab.chapters.small_lab import material
 
@@ -69,6 +71,14 @@ def test_trained_sets_are_found_again_and_give_the_same(tmp_path: Path) -> None:
         "Drift grows with the number of SFT samples."
     ] == "cannot tell", "one training of each decides nothing"
     assert again.seconds < first.seconds
+
+
+def test_facts_without_questions_train_nothing(tmp_path: Path) -> None:
+    rows = tmp_path / "facts.jsonl"
+    rows.write_text('{"prompts": ["the opposite of hot is"], "answer": "cold"}\n')
+    found = train_sets(Material(Ledger(tmp_path), facts=rows), "base")
+    assert isinstance(found, Part)
+    assert "facts with a question; there are 0" in found.missing[0]
 
 
 def test_pairs_are_of_the_largest_scale_first(tmp_path: Path) -> None:

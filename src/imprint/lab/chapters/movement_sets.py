@@ -60,6 +60,9 @@ def train_sets(material: Material, base: str) -> Trained | Part:
     if material.facts is None:
         return Part(missing=["Drift against size and level needs facts (--facts)."])
     facts = read_facts(material.facts).facts.filter(pl.col("question").is_not_null())
+    if len(facts) < 2:
+        few = f"Drift against size and level needs facts with a question; there are {len(facts)}."
+        return Part(missing=[few])
     kept = facts.filter(pl.col("split") == "train")
     learnt = questions_of(kept if len(kept) else facts[::2])
     rest = facts.filter(pl.col("split") == "test") if len(kept) else facts[1::2]
