@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from imprint.theory.experiments.experiment import gather
 from imprint.theory.experiments.sizes import seeds_of, shares_of
 from imprint.theory.outcome import gradient
 from imprint.theory.sampler import draw_moments, draw_tasks
-from imprint.theory.study import open_run, perform, prepare
+from imprint.theory.study import describe, open_run, perform, prepare
 from imprint.theory.test_error import test_error as exact_error
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -37,6 +38,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "balance": {"d": 20, "seeds": 2, "cot": (1,)},
     "training": {"d": 5, "seeds": 1, "epochs": 2, "test_prompts": 4},
     "errata": {"d": 20, "seeds": 2},
+}
+
+SIZED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "double-descent": ({"sizes": (10,)}, {"sizes": (5000,)}),
+    "curvature": ({"d": 4}, {"d": 40}),
+    "training": ({"d": 20}, {"d": 100}),
+    "gpt2": ({"width": 32}, {"width": 256}),
 }
 
 
@@ -294,3 +302,14 @@ def test_plans_need_no_work(name: str, tmp_path: Path) -> None:
     units = study.experiment.units(study.config, tmp_path)
     assert len({unit.name for unit in units}) == len(units)
     assert named(name).question.endswith("?")
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_plans_say_how_much_memory(name: str, tmp_path: Path) -> None:
+    few, many = (prepare(name, {"seeds": 1, **sized}) for sized in SIZED.get(name, ({}, {})))
+    told = describe(few, tmp_path)
+    assert re.search(r"about [1-9][\d,]* MiB of memory at its peak", told)
+    needs = [max(u.memory for u in s.experiment.units(s.config, tmp_path)) for s in (few, many)]
+    assert 0 < needs[0] <= needs[1]
+    assert needs[0] < needs[1] or name not in SIZED
+    assert all(unit.cost > 0 for unit in few.experiment.units(few.config, tmp_path))

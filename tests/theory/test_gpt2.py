@@ -185,3 +185,15 @@ def test_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_module, "require", absent)
     with pytest.raises(DependencyError, match="torch of models"):
         predictor()
+
+
+def test_pretraining_in_parts_has_the_same_numbers(tmp_path: Path) -> None:
+    config = TheoryConfig(**{k: v for k, v in TINY.items() if k != "quiet"})
+    whole, parts = Stages(config, tmp_path / "whole"), Stages(config, tmp_path / "parts")
+    for steps in (2, 3, 5):
+        parts.pretrained(steps)
+    pairs = zip(
+        whole.pretrained().parts.parameters(), parts.pretrained().parts.parameters(), strict=True
+    )
+    for one, other in pairs:
+        torch.testing.assert_close(one, other, rtol=0, atol=0)

@@ -28,9 +28,9 @@ def judge(sets: Json, table: pl.DataFrame, config: PlanConfig) -> list[Verdict]:
 
 
 def _sft(sft: Json) -> Verdict:
-    claim = "There is an SFT subset that is hard for this model and has references"
+    claim = "There is an SFT subset that is hard for this model and has references."
     if sft["kind"] == "fact":
-        claim = "There is an SFT subset of facts of middling mastery"
+        claim = "There is an SFT subset of facts of middling mastery."
     if not sft["rows"]:
         return Verdict(claim, "does_not_hold", "No row qualifies.")
     state: State = "holds" if sft["rows"] >= sft["asked"] else "undetermined"
@@ -41,7 +41,7 @@ def _sft(sft: Json) -> Verdict:
 
 def _band(rl: Json, config: PlanConfig) -> Verdict:
     low, high = config.band
-    claim = f"The prompts of the RL band pass between {low:g} and {high:g} of the time"
+    claim = f"The prompts of the RL band pass between {low:g} and {high:g} of the time."
     if not rl["band"]:
         return Verdict(claim, "does_not_hold", "No prompt is likely enough to.")
     inside = rl["truly_in_band"]
@@ -56,7 +56,7 @@ def _band(rl: Json, config: PlanConfig) -> Verdict:
 
 
 def _signal(rl: Json, config: PlanConfig) -> Verdict:
-    claim = "The RL set wastes fewer groups than its random control"
+    claim = "The RL set wastes fewer groups than its random control."
     ours, control = rl["groups"], rl["control_groups"]
     if ours is None or control is None:
         return Verdict(claim, "undetermined", "There is no set to compare.")
@@ -77,10 +77,10 @@ def _domains(table: pl.DataFrame, config: PlanConfig) -> list[Verdict]:
         if row["rate_low"] is not None:
             rate += f" [{row['rate_low']:.3f}, {row['rate_high']:.3f}]"
         weight = "" if row["target"] is None else f", {row['target']:.0%} of the target"
-        detail = f"{row['indicator']}: {row['words']} ({row['prompts']:,} prompts, {rate}{weight})"
-        if row["indicator"] == "unknown":
-            detail = f"{row['words']} ({row['prompts']:,} prompts{weight})"
-        claim = f"Outcome rewards can move {row['domain']}"
+        known = [f"{row['prompts']:,} prompts", *([rate] if rate else [])]
+        words = f"{row['words'][0].upper()}{row['words'][1:]}"
+        detail = f"{words} ({', '.join(known)}{weight})."
+        claim = f"Outcome rewards can move {row['domain']}."
         found.append(Verdict(claim, row["state"], detail))
     order = {"does_not_hold": 0, "undetermined": 1, "holds": 2}
     return sorted(found, key=lambda verdict: order[verdict.state])

@@ -21,6 +21,7 @@ from imprint.theory.experiments.catalogue import named
 from imprint.theory.experiments.experiment import POINTS, Experiment, Unit, gather
 from imprint.theory.result import TheoryResult, assemble
 
+OWN = 180 * 2**20  # bytes of the program and its libraries
 ALWAYS = ("seed", "quiet", "paper_size")
 
 
@@ -100,11 +101,13 @@ def describe(study: Study, out: Path) -> str:
     units = study.experiment.units(study.config, out)
     read = {name: getattr(study.config, name) for name in study.experiment.defaults}
     settings = ", ".join(f"{name} {shown(value)}" for name, value in read.items())
+    most = max((unit.memory for unit in units), default=0.0)
     return "\n".join(
         [
             f"{study.name}: {study.experiment.question}",
             settings,
             f"{len(units):,} units of work, {study.config.seeds} seeds each",
+            f"about {(OWN + most) / 2**20:,.0f} MiB of memory at its peak",
             f"would write {out}",
         ]
     )
@@ -115,12 +118,12 @@ def perform(study: Study, run: Run) -> TheoryResult:
     config, experiment = study.config, study.experiment
     lines = list(experiment.lines(config))  # first, since a mistake shows here
     units = experiment.units(config, run.out)
-    frames = []
+    total, frames = sum(unit.cost for unit in units), []
     # a second library thread gains nothing on such matrices where cores are shared
-    with one_blas_thread(), progress(len(units), study.name, quiet=config.quiet) as bar:
+    with one_blas_thread(), progress(total, study.name, quiet=config.quiet) as bar:
         for unit in units:
             frames.append(run.unit(unit.name, lambda unit=unit: _points([unit]))["points"])  # type: ignore[misc]
-            bar.advance()
+            bar.advance(unit.cost)
     points = pl.concat(frames) if frames else _points([])["points"]
     curves = gather(points, lines)
     return assemble(study.name, experiment, config, curves, experiment.conclude(config, curves))

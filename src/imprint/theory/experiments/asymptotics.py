@@ -22,7 +22,7 @@ from imprint.theory.experiments.experiment import (
     Unit,
 )
 from imprint.theory.experiments.regime import regime
-from imprint.theory.experiments.sizes import seeds_of, setting_of, shares_of
+from imprint.theory.experiments.sizes import columns_memory, seeds_of, setting_of, shares_of
 from imprint.theory.sft import surrogate_weights
 from imprint.theory.test_error import test_error
 from imprint.theory.verdicts import Level, judged
@@ -56,7 +56,7 @@ def _units(config: TheoryConfig, _: Path) -> Sequence[Unit]:
                 yield _panel(r, n), FIRST, prompts, number, first
                 yield _panel(r, n), EXACT, prompts, number, exact
 
-        return Unit(f"r{r:g}-n{n}-B{prompts}", work)
+        return Unit(f"r{r:g}-n{n}-B{prompts}", work, columns_memory(config.d, prompts))
 
     return [
         unit(r, n, prompts)

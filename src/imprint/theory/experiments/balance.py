@@ -22,7 +22,13 @@ from imprint.theory.experiments.experiment import (
     Unit,
 )
 from imprint.theory.experiments.regime import regime
-from imprint.theory.experiments.sizes import seeds_of, setting_of, shares_of
+from imprint.theory.experiments.sizes import (
+    columns_memory,
+    moments_memory,
+    seeds_of,
+    setting_of,
+    shares_of,
+)
 from imprint.theory.outcome import sharpness
 from imprint.theory.pretraining import pretrained
 from imprint.theory.sampler import draw_columns, draw_moments, draw_tasks
@@ -63,7 +69,7 @@ def _error_unit(config: TheoryConfig, n: int) -> Unit:
             yield ERROR, "weak", n, number, float(errors[: setting.weak].mean())
             yield ERROR, "known", n, number, float(errors[setting.weak :].mean())
 
-    return Unit(f"error-n{n}", work)
+    return Unit(f"error-n{n}", work, columns_memory(config.d, TASKS))
 
 
 def _sharpness_unit(config: TheoryConfig, weak_eig: float) -> Unit:
@@ -80,7 +86,8 @@ def _sharpness_unit(config: TheoryConfig, weak_eig: float) -> Unit:
                 found = sharpness(weights, moments, tasks, steps, tolerance=1e-3, most=500)
                 yield SHARP, f"k = {steps}", weak_eig, number, found
 
-    return Unit(f"sharpness-{weak_eig:g}", work)
+    small = _small(config, weak_eig)
+    return Unit(f"sharpness-{weak_eig:g}", work, moments_memory(small.d, 5 * small.d))
 
 
 def _small(config: TheoryConfig, weak_eig: float) -> Setting:

@@ -18,7 +18,7 @@ from imprint.theory.experiments.experiment import (
     Unit,
 )
 from imprint.theory.experiments.regime import regime
-from imprint.theory.experiments.sizes import listed, seeds_of, setting_of, shares_of
+from imprint.theory.experiments.sizes import columns_memory, listed, seeds_of, setting_of, shares_of
 from imprint.theory.verdicts import falls_then_rises
 
 LENGTHS = (0.05, 0.125, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5)
@@ -55,7 +55,8 @@ def _units(config: TheoryConfig, _: Path) -> Sequence[Unit]:
                 value = simulated(setting, prompts, seed)
                 yield _panel(r, panel), _curve(prompts), n, number, value
 
-        return Unit(f"{name}-r{r:g}-n{n}-B{prompts}", work)
+        memory = columns_memory(config.d, prompts)
+        return Unit(f"{name}-r{r:g}-n{n}-B{prompts}", work, memory)
 
     return [
         unit(panel, own, r, n, prompts, name)

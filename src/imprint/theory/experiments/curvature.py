@@ -20,7 +20,7 @@ from imprint.theory.experiments.experiment import (
     Point,
     Unit,
 )
-from imprint.theory.experiments.sizes import seeds_of, single
+from imprint.theory.experiments.sizes import moments_memory, seeds_of, single
 from imprint.theory.outcome import scale, sharpness, step_limit
 from imprint.theory.sampler import draw_moments, draw_tasks
 from imprint.theory.teacher_forcing import loss_weight
@@ -53,7 +53,8 @@ def _units(config: TheoryConfig, _: Path) -> Sequence[Unit]:
                 found = sharpness(weights, moments, tasks, steps, tolerance=1e-3, most=500)
                 yield panel, _curve(radius), steps, number, found
 
-        return Unit(f"{panel.replace(' ', '-')}-{radius:g}-k{steps}", work)
+        memory = moments_memory(config.d, prompts)
+        return Unit(f"{panel.replace(' ', '-')}-{radius:g}-k{steps}", work, memory)
 
     return [
         unit(panel, sign, radius, steps)

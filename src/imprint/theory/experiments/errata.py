@@ -18,7 +18,7 @@ from imprint.theory.balance import indicators
 from imprint.theory.config import TheoryConfig
 from imprint.theory.covariance import Covariance
 from imprint.theory.experiments.experiment import Conclusion, Curves, Experiment, Line, Point, Unit
-from imprint.theory.experiments.sizes import seeds_of
+from imprint.theory.experiments.sizes import columns_memory, seeds_of
 from imprint.theory.outcome import curvature_bound, sharpness
 from imprint.theory.pretraining import pretrained
 from imprint.theory.sampler import draw_columns, draw_inputs, draw_moments, draw_tasks
@@ -29,6 +29,7 @@ from imprint.theory.verdicts import Level
 
 CLOSE = 0.02  # the corrected value may miss the interval by this share of itself
 DRAWS = 20_000
+MANY = 2000  # prompts per dimension that stand for infinitely many
 Kind = Literal["value", "bound", "zero"]
 
 
@@ -224,7 +225,7 @@ def _first_order_limit(config: TheoryConfig) -> Erratum:
     d = min(config.d, 40)
     setting = Setting(d, d // 2, interference=0.01).with_context(2 * d)
     exact = test_error(sft_limit(setting), setting.test, setting.n_test)
-    prompts = 2000 * d
+    prompts = MANY * d
 
     def simulate(seed: int) -> float:
         weights = sft_weights(setting, prompts, seed)
@@ -262,7 +263,11 @@ def _units(config: TheoryConfig, _: Path) -> Sequence[Unit]:
                 value = erratum.simulate(seed)
                 yield erratum.where, erratum.quantity, number, realisation, value
 
-        return Unit(f"erratum-{number}", work)
+        # the limit of many prompts, or the variances at the size that was asked for
+        memory = columns_memory(min(config.d, 40), MANY * min(config.d, 40))
+        return Unit(
+            f"erratum-{number}", work, max(memory, columns_memory(config.d, round(0.8 * config.d)))
+        )
 
     return [unit(number, erratum) for number, erratum in enumerate(errata(config), start=1)]
 

@@ -39,10 +39,14 @@ class Unit:
     Attributes:
         name: letters, digits, ``.``, ``-`` and ``_``.
         work: gives points (panel, curve, x, seed, value); it depends on the settings alone.
+        memory: bytes that it holds at its peak, about.
+        cost: how long it takes, beside the experiment's other units.
     """
 
     name: str
     work: Callable[[], Iterable[Point]]
+    memory: float = 0.0
+    cost: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

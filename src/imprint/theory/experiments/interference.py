@@ -22,7 +22,7 @@ from imprint.theory.experiments.experiment import (
     Unit,
 )
 from imprint.theory.experiments.regime import regime
-from imprint.theory.experiments.sizes import listed, seeds_of, setting_of, shares_of
+from imprint.theory.experiments.sizes import columns_memory, listed, seeds_of, setting_of, shares_of
 from imprint.theory.setting import Setting
 from imprint.theory.sft import sft_limit
 from imprint.theory.verdicts import Level, below
@@ -56,7 +56,7 @@ def _units(config: TheoryConfig, _: Path) -> Sequence[Unit]:
                 value = simulated(setting, prompts, seed)
                 yield _panel(n), _curve(prompts), r, number, value
 
-        return Unit(f"r{r:g}-n{n}-B{prompts}", work)
+        return Unit(f"r{r:g}-n{n}-B{prompts}", work, columns_memory(config.d, prompts))
 
     return [
         unit(r, n, prompts)

@@ -46,6 +46,16 @@ def seeds_of(config: TheoryConfig, *key: object) -> list[int]:
     return [int(value) for value in state.generate_state(config.seeds, np.uint32)]
 
 
+def columns_memory(d: int, prompts: int) -> float:
+    """Bytes that SFT in closed form takes: about seven arrays of a column per prompt."""
+    return 8.0 * (7 * d * prompts + 4 * d * d)
+
+
+def moments_memory(d: int, prompts: int) -> float:
+    """Bytes of the prompts' second moments and what is computed from them."""
+    return 8.0 * (d * d * prompts * 1.5 + 20 * d * prompts)
+
+
 def single(flag: str, given: Sequence[int], default: int) -> int:
     """Give the one value of a setting that other experiments take several of.
 

@@ -29,7 +29,7 @@ from imprint.theory.experiments.experiment import (
     Point,
     Unit,
 )
-from imprint.theory.experiments.sizes import listed, seeds_of, setting_of, shares_of
+from imprint.theory.experiments.sizes import listed, moments_memory, seeds_of, setting_of, shares_of
 from imprint.theory.pretraining import pretrained
 from imprint.theory.sampler import draw_moments, draw_tasks
 from imprint.theory.setting import Setting
@@ -126,7 +126,8 @@ def _units(config: TheoryConfig, _: Path) -> Sequence[Unit]:
                 for steps, error in _trained(config, case, *seeds).items():
                     yield case.panel(steps), case.curve, case.x, number, error
 
-        return Unit(case.name, work)
+        most = max(case.prompts, config.test_prompts)
+        return Unit(case.name, work, 2 * moments_memory(config.d, most))
 
     return [unit(case) for case in cases(config)]
 

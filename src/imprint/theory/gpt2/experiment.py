@@ -18,7 +18,7 @@ from imprint.theory.experiments.experiment import (
     Unit,
 )
 from imprint.theory.experiments.regime import regime
-from imprint.theory.experiments.sizes import listed, seeds_of
+from imprint.theory.experiments.sizes import columns_memory, listed, seeds_of
 from imprint.theory.gpt2.stages import length
 from imprint.theory.setting import Setting
 from imprint.theory.sft import sft_weights
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from imprint.theory.gpt2.stages import Stage, Stages
 
 SIZES = (8, 64, 512)
+PARTS = 10  # of pretraining, for a bar that tells the time left
+TORCH = 400 * 2**20  # bytes of torch and transformers
 BY_SIZE, BY_STEPS, LINEAR = "error against B", "error against k", "linear theory against B"
 STAGES: tuple[Stage, ...] = ("SFT", "OS")
 BEFORE = "before post-training"
@@ -44,7 +46,8 @@ def _units(config: TheoryConfig, folder: Path) -> Sequence[Unit]:
     stages = _Lazily(config, folder)
     largest, first = max(sizes(config)), config.cot[0]
     return [
-        Unit("pretrained", lambda: _before(config, stages)),
+        *(_pretraining(config, stages, part) for part in range(1, PARTS)),
+        Unit("pretrained", lambda: _before(config, stages), *_work(config, _share(config))),
         *(
             _trained(config, stages, stage, prompts, first, number)
             for stage in STAGES
@@ -59,6 +62,28 @@ def _units(config: TheoryConfig, folder: Path) -> Sequence[Unit]:
         ),
         *(_linear(config, prompts) for prompts in sizes(config)),
     ]
+
+
+def _pretraining(config: TheoryConfig, stages: _Lazily, part: int) -> Unit:
+    """Go on with pretraining up to a share of its steps; a checkpoint keeps it, no point."""
+
+    def work() -> Iterator[Point]:
+        stages.get().pretrained(round(part * _share(config)))
+        yield from ()
+
+    return Unit(f"pretraining-{part}", work, *_work(config, _share(config)))
+
+
+def _share(config: TheoryConfig) -> float:
+    return config.pretrain_steps / PARTS
+
+
+def _work(config: TheoryConfig, steps: float, cot: int = 1) -> tuple[float, float]:
+    """Give memory and cost of steps of training that run the model ``cot`` times each."""
+    positions = 2 * length(config) + max(config.cot) + 9
+    weights = config.layers * 12 * config.width**2 + (positions + 2 * config.d) * config.width
+    kept = config.layers * positions * (34 * config.width + 2 * config.heads * positions)
+    return TORCH + 4.0 * (4 * weights + cot * config.batch * kept), steps * cot
 
 
 class _Lazily:
@@ -98,7 +123,8 @@ def _trained(
         if prompts == max(sizes(config)):
             yield BY_STEPS, stage, steps, number, error
 
-    return Unit(f"{stage}-B{prompts}-k{steps}-{number}", work)
+    taken = (config.sft_steps, 1) if stage == "SFT" else (config.os_steps, steps)
+    return Unit(f"{stage}-B{prompts}-k{steps}-{number}", work, *_work(config, *taken))
 
 
 def _setting(config: TheoryConfig) -> Setting:
@@ -120,7 +146,7 @@ def _linear(config: TheoryConfig, prompts: int) -> Unit:
             error = test_error(weights, setting.test, setting.n_test)
             yield LINEAR, "SFT, linear attention", prompts, number, error
 
-    return Unit(f"linear-B{prompts}", work)
+    return Unit(f"linear-B{prompts}", work, columns_memory(config.d, prompts))
 
 
 def _lines(config: TheoryConfig) -> Iterator[Line]:

@@ -62,14 +62,18 @@ class Stages:
         """Σ = Σ₀ + Δ, also the covariance of post-training."""
         return self.before + self.shift
 
-    def pretrained(self) -> Predictor:
-        """Give the pretrained model, trained now where no checkpoint has it."""
+    def pretrained(self, steps: int | None = None) -> Predictor:
+        """Give the pretrained model, trained now where no checkpoint has it.
+
+        Args:
+            steps: stop after so many, or where the checkpoint is further; all by default.
+        """
         config = self.config
         model = Predictor(self.shape, seed=config.seed, device=self.device)
         train(
             model,
             self._pretraining_loss,
-            steps=config.pretrain_steps,
+            steps=config.pretrain_steps if steps is None else steps,
             learning_rate=config.learning_rate,
             checkpoint=self.folder / f"pretrained-{self._key()}.safetensors",
         )
