@@ -22,7 +22,7 @@ from imprint.configuration import build
 from imprint.errors import ConfigError
 from imprint.lab.chapters.asked import Item, of_rows, read_rows, split, take
 from imprint.lab.chapters.chapter import Agreement, Material
-from imprint.lab.chapters.contrast import NOTHING, Contrast, contrast, draw
+from imprint.lab.chapters.contrast import NOTHING, Contrast, contrast, draw, listed
 from imprint.lab.chapters.data import HELD, HELD_SHARE, LONGEST
 from imprint.lab.chapters.part import Part, stance_of
 from imprint.lab.chapters.trials import MODEL, READY, Start, Trial, Trials
@@ -293,7 +293,7 @@ def _told(runs: Sequence[Run]) -> Part:
     names = pl.format("{}, {}", "pretraining", "step").alias("label")
     shown = frame.select(names, pl.col("gap").alias("estimate"), "low", "high", "state")
     draw(section, shown, "What the missing documents cost; at 0 the capability is back.")
-    section.table(frame, "Whole pretraining less pretraining without (or with a tenth of) it.")
+    listed(section, frame, "Whole pretraining less pretraining without (or with a tenth of) it.")
     return Part(
         said=f"A domain removed ({domains}): the model that saw it in pretraining is ahead on its "
         f"questions by {said} ({first.each}, {first.items} items).",

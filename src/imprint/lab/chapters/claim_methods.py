@@ -29,7 +29,7 @@ from imprint.lab.chapters.asked import (
     take,
 )
 from imprint.lab.chapters.chapter import Agreement, Material
-from imprint.lab.chapters.contrast import NOTHING, Contrast, contrast, draw
+from imprint.lab.chapters.contrast import NOTHING, Contrast, contrast, draw, listed
 from imprint.lab.chapters.data import HELD_SHARE, LONGEST, main_model
 from imprint.lab.chapters.part import Part, stance_of
 from imprint.lab.chapters.trials import Start, Trial, Trials
@@ -265,7 +265,8 @@ def _told(chosen: Mapping[str, Sequence[Candidate]], base: Candidate, material: 
     )
     parts = [_shown(frame, "task", "tuned task"), _shown(frame, "kept", "facts not taught")]
     draw(section, pl.concat(parts), "Each way less plain fine-tuning.")
-    section.table(
+    listed(
+        section,
         frame,
         "Each way with the setting chosen on development items; less_plain is the difference to "
         "plain fine-tuning.",

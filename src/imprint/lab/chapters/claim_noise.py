@@ -9,7 +9,7 @@ import polars as pl
 
 from imprint.lab.chapters.asked import of_rows, read_rows, split, take
 from imprint.lab.chapters.chapter import Agreement
-from imprint.lab.chapters.contrast import NOTHING, Contrast, combined, contrast, draw
+from imprint.lab.chapters.contrast import NOTHING, Contrast, combined, contrast, draw, listed
 from imprint.lab.chapters.data import HELD, HELD_SHARE, LONGEST, main_model
 from imprint.lab.chapters.part import Part, stance_of
 from imprint.lab.chapters.trials import Start, Trial, Trials
@@ -141,7 +141,7 @@ def _section(frame: pl.DataFrame) -> Section:
     )
     draw(section, shown, "Noisy less clean training of the same size.")
     _by_size(section, frame)
-    section.table(frame, "less_clean is the difference to the clean training of the same size.")
+    listed(section, frame, "less_clean is the difference to the clean training of the same size.")
     return section
 
 

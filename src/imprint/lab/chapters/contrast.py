@@ -125,6 +125,14 @@ def draw(section: Section, frame: pl.DataFrame, caption: str) -> None:
     section.figure(chart, caption)
 
 
+def listed(section: Section, frame: pl.DataFrame, caption: str) -> None:
+    """Add a table of differences whose states stand beside the names, where they are seen."""
+    states = [name for name in frame.columns if name.endswith("state")]
+    rest = [name for name in frame.columns[1:] if name not in states]
+    shown = frame.select(frame.columns[0], *states, *rest)
+    section.table(shown, caption, formats=dict.fromkeys(states, "state"))
+
+
 def _gap(a: pl.DataFrame, b: pl.DataFrame) -> dict[str, float]:
     joined = a.select("item", "probability").join(b.select("item", other="probability"), on="item")
     return {item: p - q for item, p, q in joined.iter_rows()}

@@ -18,7 +18,7 @@ import polars as pl
 
 from imprint.lab.chapters.asked import Item, of_rows, read_rows, split, take
 from imprint.lab.chapters.chapter import Agreement, Chapter, Material, lacking, measured
-from imprint.lab.chapters.contrast import NOTHING, TRAININGS, Contrast, contrast, draw
+from imprint.lab.chapters.contrast import NOTHING, TRAININGS, Contrast, contrast, draw, listed
 from imprint.lab.chapters.part import opening, stance_of
 from imprint.lab.chapters.planned import ARMS, Cell, Stage, plans, rollouts
 from imprint.lab.chapters.trials import MODEL, Start, Trial, Trials
@@ -328,7 +328,8 @@ def _section(one: Found) -> Section:
     frame = contrasts(one)
     if frame.height:
         draw(section, frame, "Planned less random at each size; all sizes together stand last.")
-        section.table(
+        listed(
+            section,
             frame,
             "Planned less random, with intervals at 95 %. "
             "With one training they leave out how trainings differ.",
