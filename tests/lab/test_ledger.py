@@ -7,13 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from imprint.errors import DataError
 from imprint.lab.ledger import Ledger, Work, done
-
-
-def write(text: str, log: Path, folder: Path) -> None:
-    with log.open("a") as handle:
-        handle.write(text + "\n")
-    (folder / "content.txt").write_text(text)
+from lab.builds import full, write
 
 
 def fail(folder: Path) -> None:
@@ -83,7 +79,8 @@ def test_keys_do_not_depend_on_the_order_of_settings(tmp_path: Path) -> None:
     assert one.key != ledger.work("a", {"x": 1, "y": [3, 2]}, [], fail).key
 
 
-def test_a_ray_cluster_builds_the_same(tmp_path: Path) -> None:
+def test_a_ray_cluster_builds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     pytest.importorskip("ray")
     log = tmp_path / "log"
     ledger = Ledger(tmp_path, workers=2, executor="ray", threads=1)
@@ -91,3 +88,22 @@ def test_a_ray_cluster_builds_the_same(tmp_path: Path) -> None:
     assert [unit.name for unit in found] == ["c", "b", "a"]
     assert log.read_text().split() == ["a", "b", "c"]
     assert [unit.path.joinpath("content.txt").read_text() for unit in found] == ["c", "b", "a"]
+
+
+def test_prune_removes_what_is_no_longer_used(tmp_path: Path) -> None:
+    ledger, log = Ledger(tmp_path), tmp_path / "log"
+    old = ledger.run(chain(ledger, log))
+    ledger.forget_use()
+    new = ledger.run(chain(ledger, log, last=1))
+    assert ledger.prune() == [old[0].path.name]
+    assert not old[0].path.exists()
+    assert all(unit.path.is_dir() for unit in new)
+    assert ledger.prune() == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_named(tmp_path: Path, workers: int) -> None:
+    ledger = Ledger(tmp_path, workers=workers)
+    with pytest.raises(DataError, match="the disk is full"):
+        ledger.run([ledger.work(name, {}, [], full) for name in ("a", "b")])
+    assert not list(tmp_path.glob("units/*/unit.json"))

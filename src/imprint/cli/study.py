@@ -30,12 +30,14 @@ def study(
     sae: str | None = None,
     analyses: str | None = None,
     limit: int | None = None,
+    steps_between: int | None = None,
     device: str | None = None,
     dtype: Literal["auto", "bf16", "fp32"] | None = None,
     workers: int | None = None,
     threads: int | None = None,
     executor: Literal["processes", "ray"] | None = None,
     report_to: str | None = None,
+    prune: Flag = False,
     out: Path | None = None,
     seed: int | None = None,
     json: Flag = False,
@@ -92,6 +94,8 @@ def study(
         Chapters to write, with commas: rankings, knowledge, movement, foresight, data, claims.
     limit
         Items of each benchmark.
+    steps_between
+        Proportions between two neighbours at the smallest scale: 3 makes 27 mixtures of nine.
     device
         Where models compute.
     dtype
@@ -104,6 +108,8 @@ def study(
         processes of this machine, or ray.
     report_to
         Where trainings are logged beside TensorBoard: wandb, trackio.
+    prune
+        Remove finished units in the folder that this study, with these settings, does not use.
     out
         The study's folder; default imprint-runs/study. Finished units are found there again.
     seed
@@ -133,12 +139,14 @@ def study(
         "sae": sae,
         "analyses": analyses.split(",") if analyses else None,
         "limit": limit,
+        "steps_between": steps_between,
         "device": device,
         "dtype": dtype,
         "workers": workers,
         "threads": threads,
         "executor": executor,
         "report_to": report_to,
+        "prune": prune or None,
         "seed": seed,
         "quiet": quiet or None,
     }

@@ -21,6 +21,7 @@ LEAST = {"workers": 1, "threads": 1, "processes": 1, "limit": 1, "seed": 0, "res
 OF_BUDGET = {"resamples": 100, "rl_runs": 0}  # all else is at least 1
 TRACKERS = ("tensorboard", "wandb", "trackio")
 DEVICE = re.compile(r"(cpu|cuda|mps|xpu|npu)(:\d+)?")
+FORMS = ("none", "auto")  # of chat templates that are no file
 FILES = ("models", "facts", "templates", "texts", "domains")
 
 
@@ -103,6 +104,7 @@ def _check_files(config: StudyConfig) -> None:
     named |= {"sft.data": config.sft.data, "rl.data": config.rl.data}
     for group in ("corpora", "sft_sets"):
         named |= {f"{group}.{name}": path for name, path in getattr(config, group).items()}
+    named["chat_template"] = next((t for t in config.chat_template if t not in FORMS), None)
     named |= {f"benchmarks.{k}": path for k, path in enumerate(config.benchmarks)}
     for key, path in named.items():
         hub = path is not None and path.startswith("hf:") and key.startswith("corpora.")

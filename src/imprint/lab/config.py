@@ -18,7 +18,7 @@ Preset = Literal["smoke", "default", "standard", "gpu"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 CHAPTERS = ("rankings", "knowledge", "movement", "foresight", "data", "claims")
 WHOLE = ("corpora", "scales", "mixtures")  # replaced by the user's as a whole, never merged
-APART = ("workers", "executor", "threads", "out", "quiet", "report_to")  # change no number
+APART = ("workers", "executor", "threads", "out", "quiet", "report_to", "prune")  # no number
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +162,7 @@ class StudyConfig:
         threads: of each worker.
         executor: ``processes`` or ``ray``.
         report_to: ``wandb``, ``trackio``, beside TensorBoard; several by commas.
+        prune: remove finished units in the study's folder that this study does not use.
         seed: of everything.
         quiet: no progress.
     """
@@ -202,6 +203,7 @@ class StudyConfig:
     threads: int | None = None
     executor: Executor = "processes"
     report_to: str = ""
+    prune: bool = False
     seed: int = 0
     quiet: bool = False
 

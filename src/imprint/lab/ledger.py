@@ -7,6 +7,7 @@ all. A killed study finds what was finished; a changed setting rebuilds what dep
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
@@ -31,6 +32,8 @@ from imprint.runs import dump_json, write_atomic
 
 Build = Callable[[Path], None]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+FULL = ("No space left on device", "Disk quota exceeded")  # as libraries pass it on
+USED = ".used"  # folder of empty files named like the units that were made or found
 LIBRARIES = ("numpy", "polars", "tokenizers", "torch", "transformers", "trl", "peft")
 
 
@@ -177,6 +180,21 @@ class Ledger:
                 self._drain(left, found, pool, bar)
         return [found[work.key] for work in works]
 
+    def forget_use(self) -> None:
+        """Begin to note anew which units are used."""
+        shutil.rmtree(self.folder / "units" / USED, ignore_errors=True)
+
+    def prune(self) -> list[str]:
+        """Remove finished units that nothing has used since :meth:`forget_use`; name them."""
+        units = self.folder / "units"
+        found = [path.parent for path in sorted(units.glob("*/unit.json"))]
+        unused = [path for path in found if not (units / USED / path.name).exists()]
+        for path in unused:
+            # without its unit.json a folder counts as none, should the rest be left behind
+            (path / "unit.json").unlink()
+            shutil.rmtree(path, ignore_errors=True)
+        return [path.name for path in unused]
+
     def _drain(self, left: dict[str, Work], found: dict[str, Unit], pool: Pool, bar: Bar) -> None:
         running: dict[Any, Work] = {}
         rank = _urgency(left)
@@ -208,7 +226,8 @@ def make(work: Work) -> Unit:
         part.mkdir(parents=True, exist_ok=True)
         reset_peak()
         begun = time.perf_counter()
-        work.build(part)
+        with _room(part):
+            work.build(part)
         told = {
             "name": work.name,
             "key": work.key,
@@ -218,6 +237,7 @@ def make(work: Work) -> Unit:
             "peak_bytes": peak_bytes(),
         }
         write_atomic(part / "unit.json", dump_json(told))
+        shutil.rmtree(work.path, ignore_errors=True)
         part.replace(work.path)
     unit = done(work)
     assert unit is not None  # noqa: S101 (it was just put there)
@@ -230,6 +250,10 @@ def done(work: Work) -> Unit | None:
         told = json.loads((work.path / "unit.json").read_text())
     except (OSError, ValueError):
         return None
+    with suppress(OSError):
+        used = work.path.parent / USED
+        used.mkdir(exist_ok=True)
+        (used / work.path.name).touch()
     return Unit(work.name, work.key, work.path, told["seconds"], told["peak_bytes"])
 
 
@@ -300,6 +324,28 @@ def _writable(folder: Path) -> Iterator[None]:
             f"cannot be written: {failed.strerror}", where=str(folder), remedy=remedy
         ) from failed
     yield
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """Tell a full disk from our own mistakes, however deep in a library it was met."""
+    try:
+        yield
+    except Exception as failed:
+        if not _is_full(failed):
+            raise
+        remedy = "make room; the same command goes on from what is finished."
+        raise DataError("the disk is full", where=str(folder.parent), remedy=remedy) from failed
+
+
+def _is_full(failed: BaseException | None) -> bool:
+    while failed is not None:
+        if isinstance(failed, OSError) and failed.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(failed) for words in FULL):
+            return True
+        failed = failed.__cause__ or failed.__context__
+    return False
 
 
 @contextmanager

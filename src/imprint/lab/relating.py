@@ -34,12 +34,15 @@ def relate(settings: Mapping[str, Any], items: Sequence[Path], out: Path) -> Non
 
 
 def design_of(settings: Mapping[str, Any], items: pl.DataFrame) -> Any:
-    """Declare the design: comparisons, factors, the share that moves; ``None`` with one stage."""
+    """Declare the design: comparisons, factors, the share that moves; ``None`` with one stage.
+
+    Stages are compared where a scale has models of both.
+    """
     from imprint.transfer.design import Compare, Design
 
-    there = set(items["stage"].unique().drop_nulls())
-    stages = [stage for stage in settings["stages"] if stage in there]
-    if BEFORE not in there or not stages:
+    scales = {stage: _scales(items, stage) for stage in (BEFORE, *settings["stages"])}
+    stages = [stage for stage in settings["stages"] if scales[stage] & scales[BEFORE]]
+    if not stages:
         return None
     factors = tuple(name for name in settings["factors"] if _varies(items, name))
     share = settings["share"] if _varies(items, settings["share"]) else None
@@ -49,6 +52,13 @@ def design_of(settings: Mapping[str, Any], items: pl.DataFrame) -> Any:
         share=share,
         categories={k: tuple(v) for k, v in settings["categories"].items()},
     )
+
+
+def _scales(items: pl.DataFrame, stage: str) -> set[str | None]:
+    kept = items.filter(pl.col("stage") == stage)
+    if "scale" not in items.columns:
+        return {None} if len(kept) else set()
+    return set(kept["scale"].unique())
 
 
 def _varies(items: pl.DataFrame, column: str | None) -> bool:

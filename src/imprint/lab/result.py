@@ -73,6 +73,9 @@ def assemble(
     ]
     config = opened.config
     words = headline(chapters, config.preset if config.trains else "")
+    if (more := finer(opened, units)) is not None:
+        findings.append(Finding("mixtures", more, "info"))
+        words = f"{words} {more}"
     data = _json(opened, chapters, kept, words, findings, seconds)
     verdicts = [chapter.claim for chapter in chapters]
     notes = {"config": config, "seconds": seconds}

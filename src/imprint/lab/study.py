@@ -101,6 +101,7 @@ def perform(opened: Study) -> StudyResult:
     run = Run(opened.out, "study", config.settings(), _inputs(config), seed=config.seed)
     total = sum(work.weight for work in grid.works) + sum(SECONDS[n] for n in config.analyses)
     begun = time.perf_counter()
+    grid.ledger.forget_use()
     with progress(total, "study", quiet=config.quiet) as bar:
         units = grid.ledger.run(grid.works, bar)
         note(f"study: {_took(units, begun)}", quiet=config.quiet)
@@ -108,6 +109,8 @@ def perform(opened: Study) -> StudyResult:
         chapters = write_chapters(config.analyses, material, opened.workers, bar)
     result = assemble(opened, material, units, chapters, time.perf_counter() - begun)
     publish(run, result, {"models.csv": material.checkpoints_csv()})
+    if config.prune:
+        note(f"study: {len(grid.ledger.prune())} units removed", quiet=config.quiet)
     return result
 
 

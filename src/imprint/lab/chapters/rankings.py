@@ -18,6 +18,7 @@ CALLED: dict[str, State] = {
     "unreliable": "does_not_hold",
     "undetermined": "undetermined",
 }
+FEWEST = 3  # benchmarks of a mean that decides
 # arXiv 2602.11217, by a secondary reading (section 7 of the sheet): mean over 20 benchmarks
 PAPER = {"accuracy": {"small": 0.49, "large": 0.60}, "confidence": {"small": 0.68, "large": 0.39}}
 
@@ -38,7 +39,7 @@ def _lacks(material: Material) -> list[str]:
     if not material.benchmarks:
         return ["Benchmarks are missing (--benchmarks)."]
     if material.transfer is None or not (material.transfer / "tables").is_dir():
-        return ["Scores of two stages are missing: checkpoints before and after post-training."]
+        return ["Scores of two stages of one scale are missing, before and after post-training."]
     units = 0 if material.checkpoints is None else material.checkpoints["unit"].n_unique()
     if units < 3:
         return [f"Rankings need several units; there {'is' if units == 1 else 'are'} {units}."]
@@ -53,7 +54,7 @@ def _written(tables: dict[str, pl.DataFrame], material: Material) -> Chapter:
     pooled = tables.get("cross_stage_category", pl.DataFrame())
     judged = tables.get("reliability", pl.DataFrame())
     regret = regrets(tables.get("decision_accuracy", pl.DataFrame()))
-    headline = _row(pooled, "accuracy", "all")
+    headline = _judged(_row(pooled, "accuracy", "all"))
     counts = counted(judged)
     chapter = Chapter(NUMBER, TITLE, _verdict(headline, counts, regret, material.preset))
     chapter.state = (
@@ -158,6 +159,13 @@ def _row(pooled: pl.DataFrame, metric: str, category: str) -> dict[str, Any] | N
     return kept.row(-1, named=True) if len(kept) else None
 
 
+def _judged(row: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Let a mean over too few benchmarks decide nothing, however narrow its interval."""
+    if row is None or row["n_defined"] >= FEWEST:
+        return row
+    return {**row, "verdict": "undetermined"}
+
+
 def _span(row: dict[str, Any]) -> str:
     if row["r_mean"] is None or row["ci_lo"] is None:
         return "undefined"
@@ -181,7 +189,9 @@ def _verdict(
         "reliable": "Rankings of mixtures survive SFT",
         "unreliable": "Rankings of mixtures do not survive SFT",
     }.get(str(row["verdict"]), "It cannot be told whether rankings of mixtures survive SFT")
-    parts = [f"{words}: {_span(row)} over {row['n_defined']} benchmarks."]
+    parts = [
+        f"{words}: {_span(row)} over {row['n_defined']} benchmark{'s'[: row['n_defined'] != 1]}."
+    ]
     known = regret.filter(pl.col("metric") == "accuracy") if len(regret) else regret
     if len(known):
         last = known.row(-1, named=True)
