@@ -58,5 +58,5 @@ def test_given_checkpoints_are_planned_for_and_not_trained(material: Material) -
     assert any(one.startswith("SFT, planned and not tried") for one in chapter.details)
     assert any("leave to train" in one for one in chapter.missing)
     assert "data_trials" not in chapter.tables
-    assert chapter.tables["data_rates_sft"]["n"].min() == 8
+    assert chapter.tables["data_rates_sft"]["n"].min() == 16
     assert isinstance(chapter.tables["data_rates_rl"], pl.DataFrame)

@@ -20,7 +20,7 @@ from imprint.runs import dump_json, write_atomic
 Stage = Literal["sft", "rl"]
 ARMS: dict[Stage, tuple[str, str]] = {"sft": ("hard", "random"), "rl": ("band", "random")}
 SETS = {"hard": "sft_hard", "band": "rl_band"}
-SAMPLES = 8  # least rollouts per prompt that tell a rate at all
+SAMPLES = 16  # rollouts per prompt; of fewer, no count rules out a band of .2 to .8
 ROLLOUT_CODE = ("imprint.evaluation", "imprint.models", "imprint.lab.chapters.asked")
 PLAN_CODE = ("imprint.planning", "imprint.lab.chapters.asked")
 
