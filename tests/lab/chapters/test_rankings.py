@@ -98,3 +98,15 @@ def test_regret_averages_over_benchmarks() -> None:
     assert row["regret_pp"] == pytest.approx(1.5)
     assert row["low"] == pytest.approx(0.0)
     assert row["high"] == pytest.approx(1.5 + 1.96 * 1.5)
+
+
+def test_few_benchmarks_decide_nothing(tmp_path: Path) -> None:
+    given = material(tmp_path, keep_order=True)
+    assert given.transfer is not None
+    path = given.transfer / "tables" / "cross_stage_category.parquet"
+    pl.read_parquet(path).with_columns(n_defined=pl.lit(1)).write_parquet(path)
+    chapter = rankings.run(given)
+    assert chapter.state == "undetermined"
+    assert "over 1 benchmark." in chapter.verdict
+    stances = {a.stance for a in chapter.agreement if "persist" in a.claim}
+    assert stances == {"cannot tell"}

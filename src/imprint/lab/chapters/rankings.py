@@ -175,7 +175,8 @@ def _span(row: dict[str, Any]) -> str:
 
 def _stance(row: dict[str, Any], *, above: float) -> Stance:
     low, high = row["ci_lo"], row["ci_hi"]
-    if any(value is None or value != value for value in (low, high)):
+    undefined = any(value is None or value != value for value in (low, high))
+    if undefined or row["n_defined"] < FEWEST:
         return "cannot tell"
     return "agrees" if low > above else "disagrees" if high < above else "cannot tell"
 
