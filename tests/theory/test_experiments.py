@@ -313,3 +313,18 @@ def test_plans_say_how_much_memory(name: str, tmp_path: Path) -> None:
     assert 0 < needs[0] <= needs[1]
     assert needs[0] < needs[1] or name not in SIZED
     assert all(unit.cost > 0 for unit in few.experiment.units(few.config, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "setting", [{"sizes": (5, 5)}, {"interference": (0.1, 0.1)}, {"n": (9, 9)}]
+)
+def test_a_value_twice_would_count_its_seeds_twice(setting: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="holds a value twice"):
+        prepare("double-descent", setting)
+
+
+def test_the_first_regime_is_read_without_a_click() -> None:
+    result = run("double-descent", d=20, seeds=1, sizes=(5, 20))
+    page, regime = result.html(), result.notes["conclusion"].regime
+    assert len(regime) > 4
+    assert page.index(regime[0].split(";")[0]) < page.index(f"{len(regime) - 1} more")

@@ -84,6 +84,10 @@ class TheoryConfig:
         for name in ("n", "sizes", "cot"):
             for value in getattr(self, name):
                 _at_least(name, value, 1)
+        for name in ("n", "sizes", "cot", "interference"):
+            values = getattr(self, name)
+            if len({*values}) < len(values):  # its realisations would count twice
+                raise ConfigError(f"{_flag(name)} {shown(values)} holds a value twice")
         for name in ("n_pre", "n_sft", "n_test"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)

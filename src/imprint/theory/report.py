@@ -76,7 +76,8 @@ def _regime(page: Page, result: TheoryResult) -> None:
     if len(sentences) <= UNFOLDED:
         section.text(*sentences)
     else:
-        section.details(f"{len(sentences)} settings", *sentences)
+        section.text(sentences[0])
+        section.details(f"{len(sentences) - 1} more", *sentences[1:])
 
 
 def _protocol(page: Page, result: TheoryResult) -> None:

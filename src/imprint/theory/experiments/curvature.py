@@ -81,8 +81,8 @@ def _conclude(config: TheoryConfig, curves: Curves) -> Conclusion:
     grows = minus.median / plus.median
     return Conclusion(
         f"{LAW} is an order of magnitude, kept within a factor {FACTOR} in {held} of "
-        f"{len(SIGNS) * len(RADII)} settings. The overshooting sign, with which a new task starts, "
-        f"is far sharper: {grows:.3g} times at ρ = {max(RADII):g}, k = {plus.x:g}.",
+        f"{len(SIGNS) * len(RADII)} settings. With the overshooting sign, which a new task starts "
+        f"from, λ_max is {grows:.3g} times as large at ρ = {max(RADII):g}, k = {plus.x:g}.",
         verdicts,
         [
             f"d = {config.d}, B = {_size(config)}, n = {_length(config)}, isotropic inputs, "

@@ -285,9 +285,11 @@ def _conclude(config: TheoryConfig, curves: Curves) -> Conclusion:
     verdicts = [_judge(*pair) for pair in zip(listed, levels, strict=True)]
     rows = [_row(*triple) for triple in zip(listed, levels, verdicts, strict=True)]
     held = sum(verdict.state == "holds" for verdict in verdicts)
+    open_ = sum(verdict.state == "undetermined" for verdict in verdicts)
     return Conclusion(
         f"{held} of {len(verdicts)} numeric errata of arXiv 2603.01293 v1 are confirmed by "
-        "simulation: it contradicts what is printed and agrees with the correction.",
+        "simulation, which contradicts what is printed and agrees with the correction"
+        f"{f'; {open_} are undetermined' if open_ else ''}.",
         verdicts,
         ["Each erratum has its own setting, named with the quantity."],
         [
