@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib.resources import files
 from pathlib import Path
 
@@ -99,6 +100,19 @@ def test_a_pair_of_checkpoints(
     missing = [text for chapter in result["chapters"] for text in chapter["missing"]]
     assert any("Facts are missing" in text for text in missing)
     assert "--preset" not in result["headline"]  # no preset trains more than a given pair
+
+
+def test_prune_leaves_a_study_whole(done: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(done[1], folder)
+    stale = folder / "units" / f"old-{'0' * 16}"
+    stale.mkdir()
+    (stale / "unit.json").write_text('{"seconds": 1, "peak_bytes": 1}')
+    before = {path.parent.name for path in folder.glob("units/*/unit.json")} - {stale.name}
+    flags = {"workers": 2, "threads": 1, "prune": True}
+    study(load_config(done[0], given=flags), out=folder)
+    assert not stale.exists()
+    assert {path.parent.name for path in folder.glob("units/*/unit.json")} == before
 
 
 def test_a_mistake_is_said_without_a_traceback(
