@@ -66,7 +66,7 @@ def pass_at_k(passes: int, samples: int) -> list[float]:
     """
     ks = [2**e for e in range(samples.bit_length()) if 2**e <= samples]
     left = np.arange(samples - passes + 1, samples + 1)  # each pass takes its share of C(n, k)
-    return [float(1 - np.prod(np.maximum(1 - k / left, 0.0))) for k in ks]
+    return [round(float(1 - np.prod(np.maximum(1 - k / left, 0.0))), 12) for k in ks]
 
 
 def posterior_columns(
