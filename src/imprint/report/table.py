@@ -30,7 +30,8 @@ class Column:
     """One column: its name in the data, its header, and how its values are written.
 
     ``format`` is ``state`` (a verdict's word, shown with its symbol), ``p`` (a p-value), empty
-    (text on one line), ``words`` (text that wraps), or of the form ``[+][,][.N]f``, ``%``, ``e`` or ``d`` with Python's meaning.
+    (text on one line), ``words`` (text that wraps), or of the form ``[+][,][.N]f``, ``%``, ``e`` or
+    ``d`` with Python's meaning.
     """
 
     name: str
