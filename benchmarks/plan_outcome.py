@@ -523,7 +523,7 @@ Differences are paired by task and seed. Intervals draw seeds ({seeds}) and clus
 kind at a level) anew, 4,000 times; so few seeds make them a little too narrow, and they say nothing
 about other pretrained models. Two comparisons were asked beforehand: each planned set beside its
 control, by pass rate. The others are shown beside them, uncorrected. Steps and learning rates were
-chosen by training on the whole pool, before any two sets were compared.
+chosen so that training on everything helps.
 
 ## Outcome
 
