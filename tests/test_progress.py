@@ -12,7 +12,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_silent_without_a_terminal_and_when_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+def test_short_work_is_silent_without_a_terminal_and_when_quiet(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with progress(3, "work") as bar:
         bar.describe("x")
         bar.advance()
@@ -28,3 +30,16 @@ def test_a_terminal_sees_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     with progress(2, "scoring") as bar:
         bar.advance(2)
     assert "scoring" in screen.getvalue()
+
+
+def test_a_log_gets_a_line_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = iter([0.0, 59.0, 120.0, 130.0, 180.0])
+    monkeypatch.setattr("imprint.progress.time.monotonic", lambda: next(now))
+    with progress(8, "study") as bar:
+        bar.describe("sft-3")
+        for _ in range(4):
+            bar.advance()
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["study: 25%, about 6 min left (sft-3)", "study: 50%, about 3 min left (sft-3)"]

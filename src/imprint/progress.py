@@ -1,12 +1,15 @@
-"""Progress bars on stderr: silent with ``--quiet`` and where stderr is no terminal."""
+"""Progress on stderr: a bar, or a line a minute where that is no terminal; none with ``--quiet``."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
+
+EVERY = 60.0  # seconds between two lines in a log
 
 
 class Bar(Protocol):
@@ -30,9 +33,36 @@ class Silent:
         """Do nothing."""
 
 
+class Lines:
+    """Writes how far the work is into a log, now and then; short work leaves no line."""
+
+    def __init__(self, total: float | None, text: str):
+        self._total, self._text, self._about = total, text, ""
+        self._done, self._begun = 0.0, time.monotonic()
+        self._told = self._begun
+
+    def advance(self, steps: float = 1) -> None:
+        """Count, and write a line if the last one is a minute old."""
+        self._done += steps
+        now = time.monotonic()
+        if now - self._told >= EVERY:
+            self._told = now
+            note(f"{self._text}: {self._far(now - self._begun)}{self._about}")
+
+    def describe(self, text: str) -> None:
+        """Say what is being worked on in the next line."""
+        self._about = f" ({text})"
+
+    def _far(self, seconds: float) -> str:
+        if not self._total:
+            return f"{self._done:.0f} after {seconds / 60:.0f} min"
+        left = seconds * max(self._total / self._done - 1, 0) if self._done else 0
+        return f"{self._done / self._total:.0%}, about {left / 60:.0f} min left"
+
+
 @contextmanager
 def progress(total: float | None, text: str, *, quiet: bool = False) -> Iterator[Bar]:
-    """Show a bar with the time left while the block runs.
+    """Show a bar with the time left while the block runs, or tell it in lines.
 
     Args:
         total: number of steps, ``None`` where it is not known.
@@ -40,7 +70,7 @@ def progress(total: float | None, text: str, *, quiet: bool = False) -> Iterator
         quiet: show nothing.
     """
     if quiet or not sys.stderr.isatty():
-        yield Silent()
+        yield Silent() if quiet else Lines(total, text)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import time
 from pathlib import Path
 
 
@@ -17,3 +19,8 @@ def full(folder: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
     except OSError as failed:
         raise ValueError("cannot save") from failed
+
+
+def gpu_of_worker() -> tuple[int, str | None]:
+    time.sleep(0.3)  # so that each worker takes one
+    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -63,8 +63,14 @@ class Processes:
     def __init__(self, workers: int):
         self.workers = workers
         context = multiprocessing.get_context("spawn")
+        places = context.SimpleQueue()
+        for place in range(workers):
+            places.put(place)
         self._pool = ProcessPoolExecutor(
-            workers, mp_context=context, initializer=end_with_parent, initargs=(os.getpid(),)
+            workers,
+            mp_context=context,
+            initializer=_begin,
+            initargs=(os.getpid(), places if workers > 1 else None),
         )
 
     def submit(self, function: Callable[[], Found]) -> Future[Found]:
@@ -103,6 +109,8 @@ class Cluster:
     def __init__(self, cluster: Ray, ray: Any, threads: int):
         self.workers, self._ray = cluster.workers, ray
         options = {"num_cpus": 1, "runtime_env": {"env_vars": dict(environment(threads))}}
+        if self.workers > 1 and (gpus := ray.cluster_resources().get("GPU", 0)):
+            options["num_gpus"] = min(1.0, int(1e4 * gpus / self.workers) / 1e4)
         self._task = ray.remote(**options)(_call)
 
     def submit(self, function: Callable[[], Any]) -> Any:
@@ -186,10 +194,27 @@ def _processes(workers: int, threads: int) -> Iterator[Processes]:
                 os.environ[name] = value
 
 
+def own_gpu(place: int) -> Mapping[str, str]:
+    """Give the environment in which a worker sees one GPU of several: they take turns.
+
+    A trainer that sees several would spread each small batch over all of them.
+    """
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    there = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    seen = [str(k) for k in range(there)] if given is None else list(filter(None, given.split(",")))
+    return {"CUDA_VISIBLE_DEVICES": seen[place % len(seen)]} if len(seen) > 1 else {}
+
+
 def end_with_parent(parent: int | None = None) -> None:
     """Let this process not live beyond the one that started it."""
     watched = parent or os.getppid()
     threading.Thread(target=_watch, args=(watched,), daemon=True).start()
+
+
+def _begin(parent: int, places: Any) -> None:
+    end_with_parent(parent)
+    if places is not None:
+        os.environ.update(own_gpu(places.get()))
 
 
 def _watch(parent: int) -> None:

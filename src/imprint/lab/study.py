@@ -86,6 +86,10 @@ def study(config: StudyConfig | None = None, *, out: str | Path | None = None) -
 def open_study(config: StudyConfig, out: Path) -> Study:
     """Set a study up: check settings and rows, name its units; nothing is built."""
     config.check()
+    if config.device is not None and config.executor != "ray":
+        from imprint.models.load import place
+
+        place(config.device)  # on a cluster the machines that train may have what this one lacks
     for rows in (config.sft.data, *config.sft_sets.values()):
         if rows is not None:
             sft_rows(rows)  # a mistake in them is said before anything is pretrained

@@ -81,12 +81,12 @@ def load(
         DependencyError: torch, transformers or, for an adapter, peft is not installed.
     """
     torch, transformers = require("torch", "models"), require("transformers", "models")
-    place = None if device == "auto" else _device(torch, device)
+    where = None if device == "auto" else place(device)
     folder, adapter = find(model)
     how = {
         "local_files_only": True,
         "trust_remote_code": trust_remote_code,
-        **({"device_map": "auto"} if place is None else {}),
+        **({"device_map": "auto"} if where is None else {}),
     }
     with _no_bars(transformers), _as_checkpoint_error(folder, trust_remote_code):
         built, found = transformers.AutoModelForCausalLM.from_pretrained(
@@ -101,9 +101,26 @@ def load(
     if adapter:
         kind = getattr(torch, TORCH[dtype]) if dtype else stored_type(folder, trust_remote_code)
         built = with_adapter(built, adapter).to(kind)
-    built = built if place is None else built.to(place)
+    built = built if where is None else built.to(where)
     named = model if isinstance(model, str) else None
     return Loaded(built.eval(), tokenizer, folder, named)
+
+
+def place(device: str | None) -> Any:
+    """Give the device of a name, a GPU where there is one if none is named.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    torch = require("torch", "models")
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError, NotImplementedError) as failed:
+        reason = str(failed).splitlines()[0]
+        raise ConfigError(f"--device {device!r} cannot be used: {reason}") from failed
 
 
 def _kind(torch: Any, dtype: Dtype | None) -> Any:
@@ -145,17 +162,6 @@ def _tokenizer(transformers: Any, folder: Path, trusted: bool) -> Any:
     return transformers.AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=trusted
     )
-
-
-def _device(torch: Any, name: str | None) -> Any:
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=name)
-        return torch.device(name)
-    except (RuntimeError, AssertionError) as failed:
-        reason = str(failed).splitlines()[0]
-        raise ConfigError(f"--device {name!r} cannot be used: {reason}") from failed
 
 
 @contextmanager

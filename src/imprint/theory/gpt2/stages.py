@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from imprint.errors import ConfigError, require
+from imprint.errors import require
+from imprint.models.load import place
 from imprint.runs import dump_json
 from imprint.theory.config import TheoryConfig
 from imprint.theory.covariance import Covariance
@@ -45,9 +46,8 @@ class Stages:
     """
 
     def __init__(self, config: TheoryConfig, folder: Path):
-        torch = require("torch", "models")
         self.config, self.folder = config, folder / "checkpoints"
-        self.device = _device(torch, config.device)
+        self.device = str(place(config.device))
         self.n = length(config)
         weak = np.arange(config.d) < config.weak_directions
         self.before = Covariance(np.where(weak, config.weak_eig, 1.0))
@@ -143,14 +143,3 @@ class Stages:
         for free in ("sizes", "seeds", "test_prompts"):
             facts.pop(free)
         return hashlib.sha256(dump_json(facts, indent=None).encode()).hexdigest()[:12]
-
-
-def _device(torch: Any, name: str | None) -> str:
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as failed:
-        reason = str(failed).splitlines()[0]
-        raise ConfigError(f"--device {name!r} cannot be used: {reason}") from failed
-    return name
