@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar, or a line a minute where that is no terminal; none with ``--quiet``."""
+"""Progress on stderr: a bar, or a line a minute without a terminal; none with ``--quiet``."""
 
 from __future__ import annotations
 

@@ -42,6 +42,14 @@ def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
     assert config.scales == preset.scales
 
 
+def test_the_presets_few_items_are_not_of_a_users_benchmarks(tmp_path: Path) -> None:
+    questions = tmp_path / "q.jsonl"
+    questions.touch()
+    assert load_config().limit == 60
+    assert load_config(given={"benchmarks": (str(questions),)}).limit is None
+    assert load_config(given={"benchmarks": (str(questions),), "limit": 5}).limit == 5
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -265,6 +265,8 @@ def load_config(
     if flags.get("models", settings.get("models")) and "scales" not in settings:
         settings["scales"] = {}
     for key, value in preset_settings(name).items():
+        if key == "limit" and (flags.get("benchmarks") or settings.get("benchmarks")):
+            continue  # few items are enough of the world's benchmarks, not of a user's
         own = settings.get(key)
         merge = isinstance(value, dict) and isinstance(own, dict) and key not in WHOLE
         settings[key] = {**value, **(own or {})} if merge else settings.get(key, value)

@@ -89,8 +89,8 @@ def headline(chapters: Sequence[Chapter], preset: str) -> str:
     written = [chapter for chapter in chapters if not _unwritten(chapter)]
     after = {"smoke": "default", "default": "standard", "standard": "gpu"}.get(preset)
     words = [
-        f"{len(written)} of {len(chapters)} chapters are written; {decided} claims are decided, "
-        f"{undecided} are not."
+        f"{len(written)} of {len(chapters)} chapters are written; claims decided: {decided}, "
+        f"undecided: {undecided}."
     ]
     if undecided and after:
         words.append(f"`imprint study --preset {after}` would decide more.")

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from imprint.lab.chapters.chapter import Agreement, Chapter, Material, Stance, lacking, measured
+from imprint.lab.chapters.rankings_pair import changes, pair_chapter
 from imprint.report import Section, State
 from imprint.report.figures import forest
 
@@ -18,7 +19,7 @@ CALLED: dict[str, State] = {
     "unreliable": "does_not_hold",
     "undetermined": "undetermined",
 }
-FEWEST = 3  # benchmarks of a mean that decides
+FEWEST = 3  # units that are ranked, benchmarks of a mean that decides
 # arXiv 2602.11217, by a secondary reading (section 7 of the sheet): mean over 20 benchmarks
 PAPER = {"accuracy": {"small": 0.49, "large": 0.60}, "confidence": {"small": 0.68, "large": 0.39}}
 
@@ -26,23 +27,32 @@ PAPER = {"accuracy": {"small": 0.49, "large": 0.60}, "confidence": {"small": 0.6
 def run(material: Material) -> Chapter:
     """Write the chapter from the folder of the transfer analysis."""
     lacks = _lacks(material)
-    if lacks or material.transfer is None:
-        return lacking(NUMBER, TITLE, lacks)
     with measured() as cost:
-        tables = _tables(material.transfer)
-        chapter = _written(tables, material)
+        if lacks or material.transfer is None:
+            chapter = _unranked(material, lacks)
+        else:
+            chapter = _written(_tables(material.transfer), material)
     chapter.seconds, chapter.peak_bytes = cost["seconds"], int(cost["peak_bytes"])
     return chapter
+
+
+def _unranked(material: Material, lacks: list[str]) -> Chapter:
+    """Say what is lacking, and what is known of the pairs that there are."""
+    if material.items is not None:
+        table = changes(material.items, material.categories)
+        if len(table):
+            return pair_chapter(NUMBER, TITLE, " ".join(lacks), table)
+    return lacking(NUMBER, TITLE, lacks)
 
 
 def _lacks(material: Material) -> list[str]:
     if not material.benchmarks:
         return ["Benchmarks are missing (--benchmarks)."]
+    units = 0 if material.checkpoints is None else material.checkpoints["unit"].n_unique()
+    if 0 < units < FEWEST:
+        return [f"Rankings need several units; there {'is' if units == 1 else 'are'} {units}."]
     if material.transfer is None or not (material.transfer / "tables").is_dir():
         return ["Scores of two stages of one scale are missing, before and after post-training."]
-    units = 0 if material.checkpoints is None else material.checkpoints["unit"].n_unique()
-    if units < 3:
-        return [f"Rankings need several units; there {'is' if units == 1 else 'are'} {units}."]
     return []
 
 
