@@ -12,7 +12,8 @@ from imprint.lab import steps
 from imprint.lab.config import load_config
 from imprint.lab.grid import Grid
 from imprint.lab.launching import launch
-from imprint.lab.ledger import Ledger, make
+from imprint.lab.ledger import Ledger
+from imprint.lab.unit import make
 from lab.tiny_study import SETTINGS, write_study
 
 TWO = {"engine": "transformers", "processes": 2, "device": "cpu", "dtype": "fp32"}

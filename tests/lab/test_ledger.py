@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from imprint.errors import DataError
-from imprint.lab.ledger import Ledger, Work, done
+from imprint.lab.ledger import Ledger
+from imprint.lab.unit import Work, done
 from lab.builds import full, write
 
 

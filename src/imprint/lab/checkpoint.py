@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imprint.lab.config import StudyConfig
-from imprint.lab.ledger import Work
+from imprint.lab.unit import Work
 
 PLAIN = frozenset(string.ascii_letters + string.digits + "._-")
 Labels = dict[str, Any]

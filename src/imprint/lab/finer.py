@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from imprint.lab.checkpoint import plain
 
 if TYPE_CHECKING:
-    from imprint.lab.ledger import Unit
     from imprint.lab.study import Study
+    from imprint.lab.unit import Unit
 
 ENOUGH, BETWEEN = 24, 3  # mixtures; proportions between neighbours that are proposed
 

@@ -15,9 +15,10 @@ from imprint.lab import steps
 from imprint.lab.checkpoint import Planned, key_of, plain
 from imprint.lab.config import StudyConfig
 from imprint.lab.identity import identity
-from imprint.lab.ledger import Ledger, Work
+from imprint.lab.ledger import Ledger
 from imprint.lab.materials import Materials
 from imprint.lab.trainings import Trainings
+from imprint.lab.unit import Work
 
 STAGES = ("sft", "rl")
 

@@ -12,7 +12,8 @@ from imprint.lab import steps
 from imprint.lab.checkpoint import plain
 from imprint.lab.config import StudyConfig
 from imprint.lab.identity import identity
-from imprint.lab.ledger import Ledger, Work
+from imprint.lab.ledger import Ledger
+from imprint.lab.unit import Work
 
 WORLD_SOURCES = ("web_raw", "web_filtered", "web_scored", "code", "curated")
 

@@ -15,8 +15,8 @@ from imprint.lab.finer import finer
 from imprint.report import Shown, Verdict
 
 if TYPE_CHECKING:
-    from imprint.lab.ledger import Unit
     from imprint.lab.study import Study
+    from imprint.lab.unit import Unit
 
 Json = dict[str, Any]
 

@@ -19,9 +19,11 @@ from imprint.lab.checkpoint import given_checkpoints
 from imprint.lab.config import CHAPTERS, StudyConfig
 from imprint.lab.encoding import sft_rows
 from imprint.lab.grid import Grid
-from imprint.lab.ledger import Ledger, Unit, peak_bytes
+from imprint.lab.ledger import Ledger
+from imprint.lab.memory import peak_bytes
 from imprint.lab.pool import open_pool
 from imprint.lab.result import StudyResult, assemble
+from imprint.lab.unit import Unit
 from imprint.progress import Bar, note, progress
 from imprint.report import publish
 from imprint.runs import Run

@@ -11,8 +11,9 @@ from imprint.lab import steps
 from imprint.lab.checkpoint import Labels, Planned
 from imprint.lab.config import Scale, StudyConfig
 from imprint.lab.identity import identity
-from imprint.lab.ledger import Ledger, Work
+from imprint.lab.ledger import Ledger
 from imprint.lab.materials import Materials
+from imprint.lab.unit import Work
 
 SPEED = 1.2e11  # multiply-adds of training per second and thread, for the time left
 

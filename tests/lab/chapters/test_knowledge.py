@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from imprint.lab.chapters import knowledge
+from imprint.lab.chapters import knowledge, knowledge_levels, knowledge_sft
 from imprint.lab.chapters.chapter import Material
 from imprint.lab.ledger import Ledger
 
@@ -25,14 +25,14 @@ def mastery() -> pl.DataFrame:
 
 
 def test_levels_are_counted() -> None:
-    shares = knowledge.level_shares(mastery())
+    shares = knowledge_levels.level_shares(mastery())
     assert shares["share"].to_list() == [0.5, 0.1, 0.1, 0.1, 0.2]
     assert (shares["low"] < shares["share"]).all()
     assert (shares["high"] > shares["share"]).all()
 
 
 def test_scores_by_frequency() -> None:
-    fifths = knowledge.by_frequency(mastery())
+    fifths = knowledge_levels.by_frequency(mastery())
     assert fifths["facts"].to_list() == [2] * 5
     assert fifths["score"].to_list() == pytest.approx([0, 0, 0.05, 0.5, 0.95])
     assert fifths["frequency"].to_list() == pytest.approx([0.5, 2.5, 4.5, 6.5, 8.5])
@@ -58,20 +58,20 @@ def test_frequencies_are_read_where_there_are_any(tmp_path: Path) -> None:
     rows, relation = tmp_path / "facts.jsonl", tmp_path / "relation.json"
     rows.write_text('{"fact": "a-1", "frequency": 3}\n')
     relation.write_text('{"name": "antonym", "samples": []}')
-    found = knowledge._frequencies(rows)
+    found = knowledge_levels._frequencies(rows)
     assert found is not None
     assert found.rows() == [("a-1", 3.0)]
-    assert knowledge._frequencies(relation) is None
+    assert knowledge_levels._frequencies(relation) is None
 
 
 def test_macro_accuracy_is_the_mean_over_levels() -> None:
-    found = knowledge.accuracies(answers()).filter(pl.col("split") == "test")
+    found = knowledge_sft.accuracies(answers()).filter(pl.col("split") == "test")
     assert found["accuracy"].to_list() == pytest.approx([1 / 3, 1.0])
     assert found["macro"].to_list() == pytest.approx([0.25, 1.0])
 
 
 def test_sets_are_compared_by_fact() -> None:
-    gap = knowledge.compared(
+    gap = knowledge_sft.compared(
         answers(), pl.col("level_trained") == "2", pl.col("level_trained") == "0"
     )
     assert gap.n == 4

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from imprint.lab.ledger import Ledger, peak_bytes, reset_peak
+from imprint.lab.ledger import Ledger
+from imprint.lab.memory import peak_bytes, reset_peak
 from imprint.progress import note
 from imprint.report import Section, State, Verdict
 

@@ -27,7 +27,7 @@ from imprint.lab.chapters.data import HELD, HELD_SHARE, LONGEST
 from imprint.lab.chapters.part import Part, stance_of
 from imprint.lab.chapters.trials import MODEL, READY, Start, Trial, Trials
 from imprint.lab.identity import identity
-from imprint.lab.ledger import Work
+from imprint.lab.unit import Work
 from imprint.report import Section
 
 FEWEST = 8  # questions of a domain to train on, and to hold out

@@ -22,7 +22,7 @@ from imprint.lab.chapters.contrast import NOTHING, TRAININGS, Contrast, contrast
 from imprint.lab.chapters.part import opening, stance_of
 from imprint.lab.chapters.planned import ARMS, Cell, Stage, plans, rollouts
 from imprint.lab.chapters.trials import MODEL, Start, Trial, Trials
-from imprint.lab.ledger import Work
+from imprint.lab.unit import Work
 from imprint.report import Section, State
 
 NUMBER, TITLE = 5, "What data next?"

@@ -15,8 +15,8 @@ from imprint.lab.chapters.asking import Question, some, taught
 from imprint.lab.chapters.chapter import Material
 from imprint.lab.chapters.part import Part
 from imprint.lab.chapters.units import Frames, checkpoint, safe, tables, training
-from imprint.lab.ledger import Work
 from imprint.lab.sft import SftSettings
+from imprint.lab.unit import Work
 from imprint.mastery import MasteryConfig, mastery
 from imprint.models.tokenizer import tokenizer_of
 

@@ -14,7 +14,7 @@ import polars as pl
 from imprint.lab.chapters.asked import Item, read_items, write_items
 from imprint.lab.chapters.chapter import Material
 from imprint.lab.chapters.trials import GROUP, Start
-from imprint.lab.ledger import Unit, Work
+from imprint.lab.unit import Unit, Work
 from imprint.runs import dump_json, write_atomic
 
 Stage = Literal["sft", "rl"]

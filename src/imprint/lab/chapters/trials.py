@@ -23,7 +23,7 @@ from imprint.lab.chapters.asked import (
 )
 from imprint.lab.chapters.chapter import Material
 from imprint.lab.identity import identity
-from imprint.lab.ledger import Unit, Work
+from imprint.lab.unit import Unit, Work
 from imprint.runs import dump_json, write_atomic
 
 MODEL = "model"

@@ -12,8 +12,8 @@ import polars as pl
 
 from imprint.lab.chapters.chapter import Material
 from imprint.lab.identity import identity
-from imprint.lab.ledger import Unit, Work
 from imprint.lab.sft import SftSettings, sft
+from imprint.lab.unit import Unit, Work
 from imprint.runs import dump_json
 
 Row = Mapping[str, Any]
