@@ -17,6 +17,7 @@ from imprint.lab.config import load_config
 from imprint.lab.study import describe, open_study, perform, study
 from imprint.tables import ITEMS, conform
 from lab.tiny_study import write_study
+from tests_support import HOSTILE
 
 TABLES = ("items", "scores", "checkpoints")
 
@@ -134,3 +135,26 @@ def test_rows_that_cannot_be_trained_on_are_refused_before_anything_is_built(
     told = capsys.readouterr().err
     assert "sft.jsonl, line 1: the row has no text 'text'" in told
     assert not (tmp_path / "o").exists()
+
+
+def test_hostile_names_are_shown_as_they_are(done: tuple[Path, Path], tmp_path: Path) -> None:
+    made = table(done[1], "checkpoints").filter(pl.col("replicate") == "0")
+    called = dict(zip(made["unit"].unique(maintain_order=True), HOSTILE[1:], strict=False))
+    rows = made.filter(pl.col("stage") != "rl").select(
+        "model",
+        "stage",
+        unit=pl.col("unit").replace(called),
+        scale=pl.lit(HOSTILE[0]),
+        parameters="parameters",
+    )
+    rows.write_csv(tmp_path / "models.csv")
+    questions = tmp_path / "<img src=x onerror=alert(1)>.jsonl"
+    shutil.copy(done[0].parent / "colours.jsonl", questions)
+    flags = ["--models", str(tmp_path / "models.csv"), "--benchmarks", str(questions)]
+    out = tmp_path / "out"
+    assert run(["study", *flags, "--workers", "1", "--quiet", "--out", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "<script>alert(1)" not in page
+    assert "<img src=x" not in page
+    units = json.loads((out / "result.json").read_text())["checkpoints"]
+    assert {row["unit"] for row in units} == set(called.values())

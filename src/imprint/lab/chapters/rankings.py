@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from imprint.lab.chapters.chapter import Agreement, Chapter, Material, Stance, lacking, measured
+from imprint.lab.chapters.part import interval
 from imprint.lab.chapters.rankings_pair import changes, pair_chapter
 from imprint.report import Section, State
 from imprint.report.figures import forest
@@ -206,9 +207,9 @@ def _verdict(
     known = regret.filter(pl.col("metric") == "accuracy") if len(regret) else regret
     if len(known):
         last = known.row(-1, named=True)
+        cost = interval(last["regret_pp"], last["low"], last["high"], ".1f")
         parts.append(
-            f"Acting now on the best-looking mixture costs {last['regret_pp']:.1f} points "
-            f"[{last['low']:.1f}, {last['high']:.1f}] against the best after."
+            f"Acting now on the best-looking mixture costs {cost} points against the best after."
         )
     decided = counts["reliable"] + counts["unreliable"]
     parts.append(f"{decided} verdicts on benchmarks are decided, {counts['undetermined']} are not.")
