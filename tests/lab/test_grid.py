@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from imprint.lab.checkpoint import given_checkpoints
 from imprint.lab.config import StudyConfig, load_config
 from imprint.lab.grid import Grid, shared_out
 from imprint.lab.ledger import Ledger
+from imprint.lab.tokenizer import open_tokenizer, train_tokenizer
 from lab.tiny_study import write_study
 
 
@@ -94,6 +96,18 @@ def test_a_given_base_is_fine_tuned_and_told_by_its_content(tmp_path: Path) -> N
     changed = {name for name in found[0] if found[0][name] != found[1][name]}
     assert {"sft-xs-plain-80", "rl-xs-plain-80"} <= changed
     assert "sft-xs-plain-40-0" not in changed
+
+
+def test_a_given_tokenizer_makes_the_embedding_and_its_count(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    texts = (f"word{n}" for n in range(400))
+    train_tokenizer(texts, 600, tmp_path / "tok")
+    own, given = (
+        grid(load_config(write_study(tmp_path / name, tokenizer=tokenizer)), tmp_path)
+        for name, tokenizer in (("own", None), ("given", str(tmp_path / "tok")))
+    )
+    more = given.parameters["xs"] - own.parameters["xs"]
+    assert more == (len(open_tokenizer(tmp_path / "tok")) - 320) * 16
 
 
 def test_more_mixtures_at_the_smallest_scale(tmp_path: Path) -> None:

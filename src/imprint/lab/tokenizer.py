@@ -90,8 +90,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, out: Path, kind: Kind
     return out
 
 
-def copy_tokenizer(given: str | Path, out: Path) -> Path:
-    """Write a given tokenizer, a folder or the name of a repository, to a folder of its own.
+def open_tokenizer(given: str | Path) -> Any:
+    """Open a tokenizer of transformers, a folder or the name of a repository.
 
     Raises:
         CheckpointError: it cannot be found or read.
@@ -99,12 +99,15 @@ def copy_tokenizer(given: str | Path, out: Path) -> Path:
     """
     transformers = require("transformers", "lab")
     try:
-        transformers.AutoTokenizer.from_pretrained(given, trust_remote_code=False).save_pretrained(
-            out
-        )
+        return transformers.AutoTokenizer.from_pretrained(given, trust_remote_code=False)
     except (OSError, ValueError) as failed:
         reason = (str(failed).strip() or repr(failed)).splitlines()[0]
         raise CheckpointError(f"no tokenizer can be read: {reason}", where=str(given)) from failed
+
+
+def copy_tokenizer(given: str | Path, out: Path) -> Path:
+    """Write a given tokenizer to a folder of its own; errors as of :func:`open_tokenizer`."""
+    open_tokenizer(given).save_pretrained(out)
     return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from imprint.lab import steps
@@ -78,7 +78,17 @@ class Trainings:
     def shape_settings(self, scale: Scale) -> dict[str, Any]:
         """Give what makes the shape of a scale."""
         names = ("layers", "width", "heads", "ffn", "context")
-        return {**{n: getattr(scale, n) for n in names}, "vocabulary": self.config.vocabulary}
+        return {**{n: getattr(scale, n) for n in names}, "vocabulary": self._vocabulary}
+
+    @cached_property
+    def _vocabulary(self) -> int:
+        """Rows of the embedding: a given tokenizer may need more than the settings say."""
+        given = self.config.tokenizer
+        if given is None:
+            return self.config.vocabulary
+        from imprint.lab.tokenizer import open_tokenizer
+
+        return max(self.config.vocabulary, len(open_tokenizer(given)))
 
     def shape(self, scale: Scale) -> Any:
         """Give the shape of a scale."""
