@@ -86,7 +86,7 @@ def test_a_dry_run_lists_points_and_writes_nothing(pair, texts, tmp_path: Path, 
     flags = ("--evaluate", texts, "--axis", "regions", "--dry-run")
     assert call("restore", *pair, tmp_path / "out", *flags) == 0
     told = capsys.readouterr().out
-    assert "23 points on dev, then at most 5 on test and retain" in told
+    assert "23 points on dev, then at most 7 on test and retain" in told
     assert "relative-down-1: all of down (768 weights)" in told
     assert {p.name for p in tmp_path.iterdir()} == before
 

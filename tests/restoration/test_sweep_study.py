@@ -18,7 +18,7 @@ from imprint.checkpoints import open_checkpoint
 from imprint.errors import ConfigError, DataError
 from imprint.restoration.restore import RestoreConfig
 from imprint.restoration.sweep import SweepConfig, SweepResult, sweep
-from imprint.restoration.sweep.study import _Work
+from imprint.restoration.sweep.work import Work
 from models_support import same, state, tiny, torch
 
 SCHEMA = Path(imprint.restoration.sweep.__file__).with_name("sweep.schema.json")
@@ -93,6 +93,33 @@ def test_only_the_best_of_all_controls_is_called_a_repair(pair) -> None:
     assert (states["tuned"], states["random"]) == ("holds", "holds")
     assert states["interpolate"] != "holds"
     assert found.state != "holds"
+
+
+def test_a_control_that_is_best_at_another_share_is_a_rival_too(pair) -> None:
+    base = state(pair[0])
+
+    def scored(model: Any, tokenizer: Any, split: str) -> list[float]:
+        weights = {n: w for n, w in model.state_dict().items() if "proj" in n}
+        back = float(np.mean([float((w == base[n]).double().mean()) for n, w in weights.items()]))
+        left = sum(float((w - base[n]).square().sum()) for n, w in weights.items())
+        # weights that are back at base count; an interpolation is the better the less it takes away
+        value = back if back > 0.02 else 5.0 + left if left < nearly_tuned else 0.0
+        return list(value + np.random.default_rng(len(split)).normal(size=40) * 0.001)
+
+    tuned = state(pair[1])
+    nearly_tuned = 0.999 * sum(
+        float((tuned[n] - w).square().sum()) for n, w in base.items() if "proj" in n
+    )
+    found = sweep(*pair, scored, CONFIG)
+    assert found.chosen is not None
+    assert found.chosen.top == 0.5
+    rows = found.tables["comparisons"].filter(pl.col("split") == "test")
+    states = dict(rows["against", "state"].rows())
+    assert states["interpolate_best"] == "does_not_hold"
+    assert "random_best" not in states  # it is best at the chosen share
+    gaps = dict(rows["against", "mean"].rows())
+    assert gaps["interpolate_best"] < gaps["interpolate"]
+    assert "interpolation at the strength best on dev" in found.headline
 
 
 def test_repair_that_beats_everything_holds(pair) -> None:
@@ -185,7 +212,7 @@ def test_a_killed_sweep_goes_on_and_gives_the_same(pair, tmp_path: Path, monkeyp
     write_texts(tmp_path)
     whole = sweep(*pair, tmp_path / "eval.yaml", CONFIG, out=tmp_path / "whole")
     scored, stop = [0], [5]
-    plain: Callable[..., Any] = _Work._score
+    plain: Callable[..., Any] = Work._score
 
     def counted(self: Any, *arguments: Any) -> Any:
         scored[0] += 1
@@ -193,7 +220,7 @@ def test_a_killed_sweep_goes_on_and_gives_the_same(pair, tmp_path: Path, monkeyp
             raise KeyboardInterrupt
         return plain(self, *arguments)
 
-    monkeypatch.setattr(_Work, "_score", counted)
+    monkeypatch.setattr(Work, "_score", counted)
     for _ in range(40):
         scored[0] = 0
         try:

@@ -39,13 +39,8 @@ def evaluate(
     from imprint.progress import note
     from imprint.restoration.config import RATIOS
     from imprint.restoration.sweep import SweepConfig
-    from imprint.restoration.sweep.study import (
-        describe,
-        open_inputs,
-        open_run,
-        perform,
-        refuse_target,
-    )
+    from imprint.restoration.sweep.inputs import open_inputs
+    from imprint.restoration.sweep.study import describe, open_run, perform, refuse_target
 
     if not tops and config.by != "spectral":
         config = replace(config, top=RATIOS if axis == "ratios" else (1.0,))

@@ -1,4 +1,4 @@
-"""Chapter 3 in words: trainings decide, rivals at their best are named, few draws tell little."""
+"""Chapter 3 in words: trainings decide, few draws tell little."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 pytest.importorskip("trl", reason="trl is not installed")
 
-from imprint.lab.chapters.movement_restoration import _rival
 from imprint.lab.chapters.movement_sets import EPOCH, LEVEL, STEPS, _repeated
 from imprint.lab.chapters.movement_verdicts import _by_level, _by_size
 from imprint.lab.chapters.movement_weights import _concentrated
@@ -58,22 +57,6 @@ def test_each_set_is_trained_once_per_seed() -> None:
     plans = {"8 facts": ([], {"size": 8})}
     assert _repeated(plans, 1) == {"8 facts": ([], {"size": 8, "seed": 0})}
     assert [about["seed"] for _, about in _repeated(plans, 3).values()] == [0, 1, 2]
-
-
-def points(control: float) -> pl.DataFrame:
-    rows = [("tuned", 0.0, -2.0), ("method", 0.05, -1.7), ("method", 0.5, -1.9)]
-    rows += [("interpolate", 0.5, control), ("random", 0.05, -1.8), ("random", 0.05, -2.4)]
-    return pl.DataFrame(rows, schema=["role", "top", "score"], orient="row").with_columns(
-        split=pl.lit("dev")
-    )
-
-
-def test_a_control_that_is_better_at_its_own_share_is_named() -> None:
-    assert _rival(points(-1.75)) == ""
-    told = _rival(points(-1.6))
-    assert "interpolation at a share of 50%" in told
-    assert "−1.600" in told
-    assert "−1.700" in told
 
 
 def test_few_draws_of_chance_give_a_wide_interval() -> None:

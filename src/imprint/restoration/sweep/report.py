@@ -138,7 +138,9 @@ def _test(page: Page, result: SweepResult) -> None:
         section.text(result.headline)
         return
     drawn = frame.select(
-        label=pl.format("{}: chosen − {}", "split", "against"),
+        label=pl.format(
+            "{}: chosen − {}", "split", pl.col("against").str.replace("_best", " (best)")
+        ),
         estimate="mean",
         low="low",
         high="high",

@@ -144,9 +144,9 @@ def _headline(
     what = f"Putting {_what(chosen)}, chosen on dev,"
     if state == "holds":
         return (
-            f"Repair helps. {what} beats the tuned model, interpolation of the same norm and "
-            f"random restoration on {about['items']['test']:,} test items, and loses nothing on "
-            "the retain set."
+            f"Repair helps. {what} beats the tuned model, interpolation and random restoration, "
+            f"matched and at their best, on {about['items']['test']:,} test items, and loses "
+            "nothing on the retain set."
         )
     failed = [c for c in comparisons if c.state == "does_not_hold"]
     if failed:

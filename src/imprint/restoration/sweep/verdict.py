@@ -1,7 +1,8 @@
 """Whether repair helps: paired comparisons on test items, and what they add up to.
 
-The chosen point must beat the tuned model, matched interpolation and random restoration, each with
-its whole interval above 0, and lose nothing on ``retain``. A claim that needs every one of several
+The chosen point must beat the tuned model, and interpolation and random restoration both at its own
+share and where each does best on dev, each with its whole interval above 0, and lose nothing on
+``retain``. A claim that needs every one of several
 tests is tested at the level of each (intersection–union), so nothing is corrected.
 """
 
@@ -24,6 +25,8 @@ RIVALS = {
     "tuned": "the tuned model",
     "interpolate": "interpolation of the same norm",
     "random": "random restoration of the same share",
+    "interpolate_best": "interpolation at the strength best on dev",
+    "random_best": "random restoration at the share best on dev",
 }
 
 
@@ -33,7 +36,8 @@ class Comparison:
 
     Attributes:
         split: ``test`` or ``retain``.
-        against: ``tuned``, ``interpolate`` or ``random``.
+        against: ``tuned``; ``interpolate`` or ``random``, matched to the chosen point;
+            ``interpolate_best`` or ``random_best``, where those score best on dev.
         mean: of chosen − other over items, in the unit of the score.
         low, high: its 95 % percentile interval, bootstrap over items.
         n: items.
