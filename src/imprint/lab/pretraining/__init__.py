@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from imprint.lab.pretraining.mixture import Mixture, Sequences
 from imprint.lab.pretraining.optimiser import Optimiser
-from imprint.lab.pretraining.pretrain import Pretrained, PretrainRun, best_dtype, pretrain
+from imprint.lab.pretraining.plan import Pretrained, PretrainRun, best_dtype
+from imprint.lab.pretraining.pretrain import pretrain
 from imprint.lab.pretraining.shape import Shape
 
 __all__ = [

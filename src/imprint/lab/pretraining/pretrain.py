@@ -2,109 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from threading import Event
 from typing import Any, Literal
 
 import numpy as np
 
-from imprint.errors import ConfigError, DataError, require
+from imprint.errors import ConfigError, require
 from imprint.lab.pretraining.batched import Precision
-from imprint.lab.pretraining.engines import (
-    BatchedEngine,
-    Engine,
-    Name,
-    TransformersEngine,
-)
+from imprint.lab.pretraining.engines import BatchedEngine, Engine, Name, TransformersEngine
 from imprint.lab.pretraining.events import Events
+from imprint.lab.pretraining.folder import finish, finished
 from imprint.lab.pretraining.llama import Stored, write_checkpoint
-from imprint.lab.pretraining.mixture import Mixture, Sequences, open_tokens
+from imprint.lab.pretraining.mixture import Sequences, open_tokens
 from imprint.lab.pretraining.optimiser import Optimiser
+from imprint.lab.pretraining.plan import (
+    Log,
+    Plan,
+    Pretrained,
+    PretrainRun,
+    best_dtype,
+    fitting_tokenizer,
+    refuse_unfit,
+    source_hash,
+)
 from imprint.lab.pretraining.shape import Shape
-from imprint.lab.pretraining.state import NAME as STATE
 from imprint.lab.pretraining.state import load_state, save_state
 from imprint.progress import Bar, Silent
-from imprint.runs import dump_json, file_hash, write_atomic
-
-ABOUT = "pretraining.json"
-Log = Callable[[Mapping[str, Any]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class PretrainRun:
-    """One model to train.
-
-    Attributes:
-        name: of the run.
-        mixture: what it reads.
-        seed: of its start and of the order in which it reads.
-        out: folder of the checkpoint; it appears when the run is whole.
-    """
-
-    name: str
-    mixture: Mixture
-    seed: int
-    out: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Pretrained:
-    """A trained model on disk.
-
-    Attributes:
-        name: of the run.
-        path: folder of the checkpoint.
-        tokens: read in training, the same token as often as it was read.
-        passes: source → how many times it was read.
-        loss: mean over the last twentieth of the steps, in nats.
-    """
-
-    name: str
-    path: Path
-    tokens: int
-    passes: Mapping[str, float]
-    loss: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What all runs share."""
-
-    sources: Mapping[str, Any]
-    hashes: Mapping[str, str]
-    shape: Shape
-    optimiser: Optimiser
-    steps: int
-    device: str | None
-    dtype: Precision
-    engine: Name
-    tokenizer: Any
-    stored: Stored
-    save_every: int | None
-    state_seconds: float
-    log_every: int
-    log: Log | None
-    progress: Bar
-    stop: Event = field(default_factory=Event)
-
-    def fingerprint(self, runs: Sequence[PretrainRun]) -> str:
-        """Tell apart what would give other numbers."""
-        used = {name for run in runs for name in run.mixture.shares}
-        facts = {
-            "runs": [(r.seed, sorted(r.mixture.shares.items())) for r in runs],
-            "sources": {name: self.hashes[name] for name in sorted(used & self.hashes.keys())},
-            "shape": asdict(self.shape),
-            "optimiser": asdict(self.optimiser),
-            "how": (self.dtype, self.engine, self.stored, self.save_every),
-        }
-        return hashlib.sha256(dump_json(facts, indent=None).encode()).hexdigest()
 
 
 def pretrain(
@@ -162,17 +90,17 @@ def pretrain(
     """
     device = device or ("cuda" if require("torch", "lab").cuda.is_available() else "cpu")
     name: Name = ("batched" if device == "cpu" else "transformers") if engine == "auto" else engine
-    _refuse_unfit(runs, name, device, threads, together)
-    plan = _Plan(
+    refuse_unfit(runs, name, device, threads, together)
+    plan = Plan(
         sources={key: open_tokens(path) for key, path in sources.items()},
-        hashes={key: _hash(path) for key, path in sources.items()},
+        hashes={key: source_hash(path) for key, path in sources.items()},
         shape=shape,
         optimiser=optimiser,
         steps=optimiser.steps_at(shape.context),
         device=device,
         dtype=best_dtype(device) if dtype == "auto" else dtype,
         engine=name,
-        tokenizer=_tokenizer(tokenizer, shape),
+        tokenizer=fitting_tokenizer(tokenizer, shape),
         stored=stored,
         save_every=save_every,
         state_seconds=state_seconds,
@@ -193,19 +121,10 @@ def pretrain(
     return [done for group in found for done in group]
 
 
-def best_dtype(device: str) -> Precision:
-    """Choose bfloat16 where it is multiplied by hardware, else float32."""
-    torch = require("torch", "lab")
-    if device != "cpu":
-        return "bf16"
-    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
-
-
-def _train(runs: Sequence[PretrainRun], plan: _Plan) -> list[Pretrained]:
+def _train(runs: Sequence[PretrainRun], plan: Plan) -> list[Pretrained]:
     """Train a group, or take what is there."""
     fingerprint = plan.fingerprint(runs)
-    done = [_finished(run, plan, fingerprint) for run in runs]
+    done = [finished(run, plan, fingerprint) for run in runs]
     if all(done):
         plan.progress.advance(plan.steps * len(runs))
         return [one for one in done if one]
@@ -228,7 +147,7 @@ def _train(runs: Sequence[PretrainRun], plan: _Plan) -> list[Pretrained]:
     with _events(work, first, built) as events:
         _loop(built, order, runs, plan, losses, first, work, events, fingerprint)
     return [
-        _finish(built, r, run, plan, order[r], losses[r], work[r], fingerprint)
+        finish(built, r, run, plan, order[r], losses[r], work[r], fingerprint)
         for r, run in enumerate(runs)
     ]
 
@@ -237,7 +156,7 @@ def _loop(
     built: Engine,
     order: Sequence[Sequences],
     runs: Sequence[PretrainRun],
-    plan: _Plan,
+    plan: Plan,
     losses: Any,
     first: int,
     work: Sequence[Path],
@@ -257,7 +176,7 @@ def _loop(
             continue
         if taken % plan.log_every == 0:
             for r, run in enumerate(runs):
-                entry = _entry(plan, losses[r], taken)
+                entry = plan.entry(losses[r], taken)
                 events[r].add(taken, {"loss": entry["loss"], "learning rate": entry["lr"]})
                 if plan.log:
                     plan.log({"run": run.name, **entry})
@@ -279,7 +198,7 @@ def _diverged(runs: Sequence[PretrainRun], losses: Any, step: int) -> None:
     raise ConfigError(problem, where="pretraining", remedy="lower the learning rate.")
 
 
-def _engine(runs: Sequence[PretrainRun], plan: _Plan) -> Engine:
+def _engine(runs: Sequence[PretrainRun], plan: Plan) -> Engine:
     if plan.engine == "batched":
         return BatchedEngine(plan.shape, [r.seed for r in runs], plan.optimiser, plan.dtype)
     return TransformersEngine(plan.shape, runs[0].seed, plan.optimiser, plan.dtype, plan.device)
@@ -293,90 +212,6 @@ def _resume(built: Engine, folder: Path, fingerprint: str, losses: Any) -> int:
     built.restore(state)
     losses[:, :step] = known
     return step
-
-
-def _entry(plan: _Plan, losses: Any, taken: int) -> dict[str, Any]:
-    """Sum up the steps since the last entry."""
-    recent = losses[max(0, taken - plan.log_every) : taken]
-    return {
-        "step": taken,
-        "tokens": taken * plan.optimiser.batch * plan.shape.context,
-        "loss": round(float(recent.mean(dtype=np.float64)), 6),
-        "lr": plan.optimiser.lr_at(taken - 1, plan.steps),
-    }
-
-
-def _finish(
-    built: Engine,
-    r: int,
-    run: PretrainRun,
-    plan: _Plan,
-    order: Sequences,
-    losses: Any,
-    work: Path,
-    fingerprint: str,
-) -> Pretrained:
-    """Write the folder and give it its name."""
-    last = losses[-max(1, plan.steps // 20) :]
-    done = Pretrained(
-        run.name,
-        run.out,
-        plan.steps * plan.optimiser.batch * plan.shape.context,
-        order.passes,
-        round(float(last.mean(dtype=np.float64)), 6),
-    )
-    if built.writes:
-        write_checkpoint(plan.shape, built.llama(r), work, plan.tokenizer, plan.stored)
-        marks = [*range(plan.log_every, plan.steps + 1, plan.log_every)] or [plan.steps]
-        rows = [dump_json(_entry(plan, losses, mark), indent=None) for mark in marks]
-        write_atomic(work / "losses.jsonl", "\n".join(rows) + "\n")
-        write_atomic(work / ABOUT, dump_json(_about(done, run, plan, fingerprint)))
-        (work / STATE).unlink(missing_ok=True)
-        shutil.rmtree(run.out, ignore_errors=True)
-        work.replace(run.out)
-    built.wait()
-    return done
-
-
-def _about(done: Pretrained, run: PretrainRun, plan: _Plan, fingerprint: str) -> dict[str, Any]:
-    return {
-        "fingerprint": fingerprint,
-        "name": run.name,
-        "mixture": {"name": run.mixture.name, "shares": dict(run.mixture.shares)},
-        "seed": run.seed,
-        "shape": asdict(plan.shape),
-        "parameters": plan.shape.parameters,
-        "optimiser": asdict(plan.optimiser),
-        "engine": plan.engine,
-        "dtype": plan.dtype,
-        "steps": plan.steps,
-        "tokens": done.tokens,
-        "passes": dict(done.passes),
-        "loss": done.loss,
-    }
-
-
-def _finished(run: PretrainRun, plan: _Plan, fingerprint: str) -> Pretrained | None:
-    """Take a finished folder of the same run.
-
-    Raises:
-        ConfigError: the folder holds something that no run here wrote.
-    """
-    import json
-
-    path = run.out / ABOUT
-    if not path.is_file():
-        if run.out.exists() and (not run.out.is_dir() or any(run.out.iterdir())):
-            problem = "holds something that is no pretrained model"
-            raise ConfigError(problem, where=str(run.out), remedy="choose another folder.")
-        return None
-    try:
-        about = json.loads(path.read_text())
-    except ValueError as failed:
-        raise DataError(f"is no JSON: {failed}", where=str(path)) from None
-    if about.get("fingerprint") != fingerprint:
-        return None
-    return Pretrained(run.name, run.out, about["tokens"], about["passes"], about["loss"])
 
 
 @contextmanager
@@ -406,34 +241,3 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _hash(path: Path) -> str:
-    return file_hash(path / "tokens.npy" if path.is_dir() else path)
-
-
-def _tokenizer(folder: Path | None, shape: Shape) -> Any:
-    if folder is None:
-        return None
-    found = require("transformers", "lab").AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
-    )
-    if len(found) > shape.vocabulary:
-        problem = f"the tokenizer has {len(found)} tokens, the shape {shape.vocabulary}"
-        remedy = "use shape.with_vocabulary(len(tokenizer))."
-        raise ConfigError(problem, where=str(folder), remedy=remedy)
-    return found
-
-
-def _refuse_unfit(
-    runs: Sequence[PretrainRun], engine: Name, device: str, threads: int, together: int
-) -> None:
-    problem = None
-    if threads < 1 or together < 1:
-        problem = f"threads is {threads} and together is {together}: both are 1 at least"
-    elif engine == "batched" and device != "cpu":
-        problem = f"the batched program runs on the CPU, not on {device!r}"
-    elif len({run.out.absolute() for run in runs}) < len(runs):
-        problem = "two runs share a folder"
-    if problem:
-        raise ConfigError(problem, where="pretraining")
