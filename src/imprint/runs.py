@@ -138,6 +138,7 @@ class Run:
         self.started = time.time()
         self.timings: dict[str, float] = {}
         self.resumed: list[str] = []
+        self.facts: dict[str, Any] = {}  # further ones for the manifest
         self._work = out / ".work"
         try:
             self._refuse_unfit()
@@ -228,6 +229,7 @@ class Run:
             "timings": self.timings,
             "resumed": self.resumed,
             "peak_memory_bytes": peak * (1 if sys.platform == "darwin" else 1024),
+            **self.facts,
             **notes,
         }
 

@@ -45,6 +45,10 @@ def test_result_fits_its_schema(done: tuple[Path, Path]) -> None:
 def test_the_folder_is_whole(done: tuple[Path, Path]) -> None:
     names = {path.name for path in done[1].iterdir()}
     assert {"report.html", "summary.md", "manifest.json", "models.csv", "tables"} <= names
+    manifest = json.loads((done[1] / "manifest.json").read_text())
+    assert manifest["timings"].keys() == manifest["peak_memory_by_part"].keys()
+    assert manifest["peak_memory_by_part"]["chapter rankings"] > 0
+    assert "torch" in manifest["computed_by"]
     units = table(done[1], "units")
     assert (units["peak_bytes"] > 0).all()
     conform(table(done[1], "items"), ITEMS, done[1])
@@ -124,6 +128,17 @@ def test_a_mistake_is_said_without_a_traceback(
     told = capsys.readouterr().err
     assert "did you mean 'scales'" in told
     assert "Traceback" not in told
+
+
+def test_a_device_that_is_not_here_is_said_before_anything_is_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(write_study(tmp_path / "in"))
+    flags = ["--device", "cuda:99", "--out", str(tmp_path / "o")]
+    assert run(["study", path, *flags, "--dry-run"]) == 0
+    assert run(["study", path, *flags]) == 2
+    assert "cuda:99" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
 
 
 def test_rows_that_cannot_be_trained_on_are_refused_before_anything_is_built(

@@ -170,10 +170,19 @@ def code_version(*modules: str) -> str:
     for name in sorted(set(modules)):
         for source in _sources(name):
             digest.update(source.name.encode() + source.read_bytes())
+    for name, version in computed_by().items():
+        digest.update(f"{name} {version}".encode())
+    return digest.hexdigest()
+
+
+@cache
+def computed_by() -> dict[str, str]:
+    """Give the versions of the libraries that compute, of those that are installed."""
+    found = {}
     for name in LIBRARIES:
         with suppress(importlib.metadata.PackageNotFoundError):
-            digest.update(f"{name} {importlib.metadata.version(name)}".encode())
-    return digest.hexdigest()
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _sources(name: str) -> list[Path]:

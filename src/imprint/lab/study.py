@@ -19,7 +19,7 @@ from imprint.lab.checkpoint import given_checkpoints
 from imprint.lab.config import CHAPTERS, StudyConfig
 from imprint.lab.encoding import sft_rows
 from imprint.lab.grid import Grid
-from imprint.lab.ledger import Ledger
+from imprint.lab.ledger import Ledger, computed_by
 from imprint.lab.memory import peak_bytes
 from imprint.lab.pool import open_pool
 from imprint.lab.result import StudyResult, assemble
@@ -88,10 +88,6 @@ def study(config: StudyConfig | None = None, *, out: str | Path | None = None) -
 def open_study(config: StudyConfig, out: Path) -> Study:
     """Set a study up: check settings and rows, name its units; nothing is built."""
     config.check()
-    if config.device is not None and config.executor != "ray":
-        from imprint.models.load import place
-
-        place(config.device)  # on a cluster the machines that train may have what this one lacks
     for rows in (config.sft.data, *config.sft_sets.values()):
         if rows is not None:
             sft_rows(rows)  # a mistake in them is said before anything is pretrained
@@ -104,6 +100,7 @@ def open_study(config: StudyConfig, out: Path) -> Study:
 def perform(opened: Study) -> StudyResult:
     """Build every unit, write the chapters, and put report and tables into the folder."""
     config, grid = opened.config, opened.grid
+    _refuse_absent(config)
     run = Run(opened.out, "study", config.settings(), _inputs(config), seed=config.seed)
     total = sum(work.weight for work in grid.works) + sum(SECONDS[n] for n in config.analyses)
     begun = time.perf_counter()
@@ -113,11 +110,30 @@ def perform(opened: Study) -> StudyResult:
         note(f"study: {_took(units, begun)}", quiet=config.quiet)
         material = gather(opened)
         chapters = write_chapters(config.analyses, material, opened.workers, bar)
+    written = [name for name in CHAPTERS if name in config.analyses]
+    _tell_costs(run, units, dict(zip(written, chapters, strict=True)))
     result = assemble(opened, material, units, chapters, time.perf_counter() - begun)
     publish(run, result, {"models.csv": material.checkpoints_csv()})
     if config.prune:
         note(f"study: {len(grid.ledger.prune())} units removed", quiet=config.quiet)
     return result
+
+
+def _refuse_absent(config: StudyConfig) -> None:
+    """Refuse a device that is not here; the machines of a cluster may have it."""
+    if config.device is not None and config.executor != "ray":
+        from imprint.models.load import place
+
+        place(config.device)
+
+
+def _tell_costs(run: Run, units: Sequence[Unit], chapters: Mapping[str, Chapter]) -> None:
+    """Put seconds and peak memory of each unit and chapter into the manifest."""
+    run.timings |= {unit.name: unit.seconds for unit in units}
+    run.timings |= {f"chapter {name}": one.seconds for name, one in chapters.items()}
+    peaks = {unit.name: unit.peak_bytes for unit in units}
+    peaks |= {f"chapter {name}": one.peak_bytes for name, one in chapters.items()}
+    run.facts |= {"peak_memory_by_part": peaks, "computed_by": computed_by()}
 
 
 def gather(opened: Study) -> Material:
@@ -204,7 +220,9 @@ def describe(opened: Study) -> str:
     for work in grid.works:
         kinds.setdefault(work.name.split("-")[0], []).append(work.weight)
     lines = [f"study, preset {config.preset}: {len(grid.works)} units, {opened.workers} at a time"]
-    lines += [f"  {k}: {len(w)} units, about {sum(w) / 60:.1f} min" for k, w in kinds.items()]
+    timed = config.device in (None, "cpu")  # speeds are those of processors
+    took = {k: f", about {sum(w) / 60:.1f} min" if timed else "" for k, w in kinds.items()}
+    lines += [f"  {k}: {len(w)} units{took[k]}" for k, w in kinds.items()]
     for name, scale in config.scales.items() if config.trains else ():
         runs = len(config.mixtures_of(name)) * scale.seeds
         lines.append(
@@ -214,7 +232,8 @@ def describe(opened: Study) -> str:
     lines.append(f"{len(grid.checkpoints)} checkpoints; chapters: {', '.join(config.analyses)}")
     seconds = sum(work.weight for work in grid.works) + sum(SECONDS[n] for n in config.analyses)
     minutes = seconds / 60 / min(opened.workers, os.cpu_count() or 1)
-    lines.append(f"about {minutes:.0f} minutes, {opened.workers * _memory(grid) / 2**30:.1f} GiB")
+    time_needed = f"about {minutes:.0f} minutes" if timed else f"minutes on {config.device} unknown"
+    lines.append(f"{time_needed}, {opened.workers * _memory(grid) / 2**30:.1f} GiB of memory")
     return "\n".join([*lines, f"would write {opened.out}"])
 
 
