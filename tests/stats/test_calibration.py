@@ -4,6 +4,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from imprint import stats
+from imprint.stats.calibration import _mass_bins
 
 
 @pytest.fixture
@@ -134,3 +135,20 @@ def test_temperature_of_draws(items):
     for value, w in zip(ours, W, strict=True):
         rows = np.repeat(np.arange(400), w.astype(int))
         assert value == pytest.approx(stats.temperature(logits[rows], gold[rows]).value, rel=5e-4)
+
+
+def test_resampled_bins_are_those_of_interpolation():
+    rng = np.random.default_rng(3)
+    confidence = np.round(rng.random(70), 1)  # many ties
+    values = rng.normal(size=70)
+    W = rng.multinomial(70, np.full(70, 1 / 70), 20).astype(float)
+    W[0] *= 2  # clusters make draws of other sizes
+    order = np.argsort(confidence, kind="stable")
+    starts = np.flatnonzero(np.diff(confidence[order], prepend=-1) != 0)
+    for row, found in zip(W, _mass_bins(W, confidence, values, 15), strict=True):
+        mass, below = (
+            np.r_[0, np.cumsum(np.add.reduceat(w[order], starts))] for w in (row, row * values)
+        )
+        size, extra = divmod(round(mass[-1]), 15)
+        edges = np.cumsum([0] + [size + 1] * extra + [size] * (15 - extra))
+        np.testing.assert_allclose(found, np.diff(np.interp(edges, mass, below)), atol=1e-12)

@@ -6,6 +6,7 @@ from scipy import stats as peer
 
 from imprint import stats
 from imprint.errors import DataError
+from imprint.stats.shuffles import arrangements, every_shuffle, every_total
 
 
 @pytest.fixture
@@ -166,3 +167,14 @@ def test_sign_flips_keep_their_level_with_clustered_units():
     naive = stats.t_test_p(stats.pearson(X, Y), 40)
     assert np.mean(p <= 0.05) < 0.09
     assert np.mean(naive <= 0.05) > 0.25
+
+
+@pytest.mark.parametrize("sizes", [(1,), (2,), (5,), (6,), (3, 1, 4), (2, 2, 2)])
+def test_sums_over_all_exchanges_are_those_of_each(sizes: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(len(sizes))
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    x, y = rng.normal(size=(2, len(labels)))
+    each = every_shuffle(labels)
+    found = every_total(x, y, labels)
+    assert len(found) == arrangements(labels)
+    assert np.sort(found) == pytest.approx(np.sort((y[each] * x).sum(axis=1)), abs=1e-12)

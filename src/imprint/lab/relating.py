@@ -23,14 +23,19 @@ def relate(settings: Mapping[str, Any], items: Sequence[Path], out: Path) -> Non
     """
     from imprint.transfer import TransferConfig, transfer
 
-    frame = pl.concat([pl.read_parquet(path) for path in items], how="diagonal_relaxed")
-    frame.write_parquet(out / "items.parquet")
-    design = design_of(settings, frame)
+    joined = out / "items.parquet"
+    # never whole in memory: the analysis that follows needs the room
+    pl.concat([pl.scan_parquet(path) for path in items], how="diagonal_relaxed").sink_parquet(
+        joined
+    )
+    wanted = {"stage", "scale", *settings["factors"], settings["share"]}
+    there = [name for name in pl.read_parquet_schema(joined) if name in wanted]
+    design = design_of(settings, pl.scan_parquet(joined).select(there).unique().collect())
     if design is None:
         return
     draws = max(100, int(settings["resamples"]))
     config = TransferConfig(draws, draws, seed=int(settings["seed"]), quiet=True)
-    transfer([out / "items.parquet"], design=design, out=out / "transfer", config=config)
+    transfer([joined], design=design, out=out / "transfer", config=config)
 
 
 def design_of(settings: Mapping[str, Any], items: pl.DataFrame) -> Any:

@@ -192,8 +192,10 @@ def write_chapters(
             while order and len(running) < pool.workers:
                 name = order.pop(0)
                 bar.describe(name)
-                quiet = material if workers < 2 else replace(material, quiet=True)
-                running[pool.submit(partial(write_chapter, name, quiet))] = name
+                own = material if workers < 2 else replace(material, quiet=True)
+                if name != "rankings":
+                    own = replace(own, items=None)  # many, and no other chapter reads them
+                running[pool.submit(partial(write_chapter, name, own))] = name
             for future in pool.wait(list(running)):
                 name = running.pop(future)
                 found[name] = pool.result(future)

@@ -71,14 +71,32 @@ def _width_bins(W: Floats, confidence: Floats, values: Floats, bins: int) -> Flo
 def _mass_bins(W: Floats, confidence: Floats, values: Floats, bins: int) -> Floats:
     """[b, bins] sum of the values per bin."""
     levels = _Levels(confidence)
-    sums = np.empty((len(W), bins))
-    for draw, (mass, below) in enumerate(
-        zip(levels.cumulated(W), levels.cumulated(W, values), strict=True)
-    ):
-        size, extra = divmod(round(mass[-1]), bins)
-        edges = np.cumsum([0] + [size + 1] * extra + [size] * (bins - extra))
-        sums[draw] = np.diff(np.interp(edges, mass, below))
-    return sums
+    mass = levels.cumulated(W)
+    return np.diff(_interpolated(_mass_edges(mass, bins), mass, levels.cumulated(W, values)))
+
+
+def _mass_edges(mass: Floats, bins: int) -> Floats:
+    """[b, bins + 1] edges of bins of as equal mass as whole items allow, larger ones first."""
+    size, extra = np.divmod(np.rint(mass[:, -1:]), bins)
+    steps = np.arange(bins + 1)
+    return np.asarray(steps * size + np.minimum(steps, extra))
+
+
+def _interpolated(at: Floats, mass: Floats, below: Floats) -> Floats:
+    """Interpolate each row of below [b, L] over its rising mass [b, L], at [b, E] within it.
+
+    All rows in one search: each is moved beyond the one before.
+    """
+    rows, levels = mass.shape
+    move = np.arange(rows)[:, None] * (mass[:, -1].max(initial=0) + 1)
+    found = np.searchsorted((mass + move).ravel(), (at + move).ravel(), side="right") - 1
+    low = found.reshape(at.shape) - np.arange(rows)[:, None] * levels
+    high = np.minimum(low + 1, levels - 1)
+    row = np.arange(rows)[:, None]
+    width = mass[row, high] - mass[row, low]
+    past = at - mass[row, low]
+    share = np.divide(past, width, out=np.zeros_like(past), where=width > 0)
+    return np.asarray(below[row, low] + share * (below[row, high] - below[row, low]))
 
 
 def calibrated_ece(confidence: ArrayLike, count: int, seed: int, bins: int = 15) -> Floats:
@@ -100,11 +118,10 @@ def calibrated_ece(confidence: ArrayLike, count: int, seed: int, bins: int = 15)
     rng = np.random.default_rng(seed)
     right = (rng.random((count, len(confidence))) < confidence).astype(np.float64)
     levels = _Levels(confidence)
-    mass = levels.cumulated(np.ones((1, len(confidence))))[0]
-    size, extra = divmod(len(confidence), bins)
-    edges = np.cumsum([0] + [size + 1] * extra + [size] * (bins - extra))
-    below = levels.cumulated(right - confidence)
-    gaps = np.array([np.diff(np.interp(edges, mass, row)) for row in below])
+    mass = levels.cumulated(np.ones((1, len(confidence))))
+    edges, below = _mass_edges(mass, bins), levels.cumulated(right - confidence)
+    every = (count, 1)
+    gaps = np.diff(_interpolated(np.tile(edges, every), np.tile(mass, every), below))
     return np.asarray(np.abs(gaps).sum(axis=1) / max(len(confidence), 1))
 
 

@@ -17,7 +17,7 @@ from imprint.errors import DataError
 
 from .arrays import Bools, Floats, Ints, complete
 from .correlation import midranks, status
-from .shuffles import arrangements, every_shuffle, orders, random_shuffles
+from .shuffles import arrangements, every_total, orders, random_shuffles
 
 TIE = 1e-10
 """Share of the largest possible statistic within which two values are the same."""
@@ -71,8 +71,10 @@ def permutation_p(
         x, y = X[rows][order][:, columns], Y[rows][order][:, columns]
         labels = block[rows][order]
         x, y = x - _block_means(x, labels), y - _block_means(y, labels)
-        shuffles = every_shuffle(labels) if exact else random_shuffles(labels, count, seed)
-        p[columns] = _tail_share(x, y, shuffles, identity=not exact)
+        if exact:
+            p[columns] = _exact_share(x, y, labels)
+        else:
+            p[columns] = _tail_share(x, y, random_shuffles(labels, count, seed), identity=True)
     within = "free" if blocks is None else "within blocks"
     done = possible if exact else count
     kind = f"all {possible}" if exact else f"{count} random"
@@ -111,6 +113,24 @@ def _block_means(x: Floats, labels: Ints) -> Floats:
     return np.asarray((means / size[:, None])[member])
 
 
+def _exact_share(x: Floats, y: Floats, labels: Ints) -> Floats:
+    """As `_tail_share`, over all exchanges within blocks."""
+    bound, usable = _bound(x, y)
+    shares = [
+        np.mean(np.abs(every_total(x[:, b], y[:, b], labels)) >= bound[b])
+        for b in range(x.shape[1])
+    ]
+    return np.where(usable, shares, np.nan)
+
+
+def _bound(x: Floats, y: Floats) -> tuple[Floats, Bools]:
+    """Give the observed |sum of products| less rounding, and where exchanging changes anything."""
+    observed = np.abs(np.einsum("mb,mb->b", x, y))
+    largest = np.sqrt((x * x).sum(axis=0) * (y * y).sum(axis=0))
+    # constant within every block: no exchange changes anything
+    return observed - TIE * largest, np.asarray(largest > TIE * len(x))
+
+
 def _tail_share(x: Floats, y: Floats, shuffles: Ints, *, identity: bool) -> Floats:
     """Share of shuffles whose |sum of products| reaches the observed one, [B].
 
@@ -119,17 +139,14 @@ def _tail_share(x: Floats, y: Floats, shuffles: Ints, *, identity: bool) -> Floa
         shuffles: [R, M] positions.
         identity: count the data themselves too, where the shuffles do not hold them.
     """
-    observed = np.abs(np.einsum("mb,mb->b", x, y))
-    largest = np.sqrt((x * x).sum(axis=0) * (y * y).sum(axis=0))
-    bound = observed - TIE * largest
+    bound, usable = _bound(x, y)
     reached = np.zeros(x.shape[1])
     batch = max(1, 2**18 // max(1, x.size))
     for start in range(0, len(shuffles), batch):
         total = np.einsum("rmb,mb->rb", y[shuffles[start : start + batch]], x)
         reached += (np.abs(total) >= bound).sum(axis=0)
     p = (reached + identity) / (len(shuffles) + identity)
-    # constant within every block: no exchange changes anything
-    return np.where(largest > TIE * len(x), p, np.nan)
+    return np.where(usable, p, np.nan)
 
 
 def cluster_sign_p(

@@ -10,6 +10,7 @@ import polars as pl
 from imprint.lab.chapters.chapter import Agreement, Chapter, Material, Stance, lacking, measured
 from imprint.lab.chapters.part import interval
 from imprint.lab.chapters.rankings_pair import changes, pair_chapter
+from imprint.lab.chapters.rankings_signal import signal, signal_words
 from imprint.report import Section, State
 from imprint.report.figures import forest
 
@@ -82,8 +83,11 @@ def _written(tables: dict[str, pl.DataFrame], material: Material) -> Chapter:
         "rankings_scale_shift": tables.get("scale_shift"),
         "rankings_above_chance": _above(material.scores),
     }
+    kept["rankings_signal"] = signal(judged, kept["rankings_above_chance"])
     chapter.tables = {name: t for name, t in kept.items() if t is not None and len(t)}
-    chapter.sections = [_section(chapter.tables, tables)]
+    if "rankings_signal" in chapter.tables:
+        chapter.details = signal_words(chapter.tables["rankings_signal"], material.scores)
+    chapter.sections = [_section(chapter, tables)]
     return chapter
 
 
@@ -233,13 +237,15 @@ def _above(scores: pl.DataFrame | None) -> pl.DataFrame | None:
     return found.with_columns(above=margin, clearly=margin > 1.96 * pl.col("se"))
 
 
-def _section(kept: dict[str, pl.DataFrame], tables: dict[str, pl.DataFrame]) -> Section:
+def _section(chapter: Chapter, tables: dict[str, pl.DataFrame]) -> Section:
+    kept = chapter.tables
     section = Section(
         f"{NUMBER}. {TITLE}",
         "Correlation over mixtures of scores before and after, pooled over the benchmarks of a "
         "category; intervals draw mixtures anew, jointly over benchmarks.",
         anchor="rankings",
     )
+    section.text(*chapter.details)
     pooled = kept.get("rankings_category", pl.DataFrame())
     drawn = pooled.filter(pl.col("r_mean").is_finite()) if len(pooled) else pooled
     if len(drawn):
@@ -252,6 +258,7 @@ def _section(kept: dict[str, pl.DataFrame], tables: dict[str, pl.DataFrame]) -> 
         ("rankings_regret", "What acting now costs: points below the best mixture after."),
         ("rankings_verdicts", "Every benchmark: between-mixture reliability, r and verdict."),
         ("rankings_scale_shift", "Change between scales; confounds are named."),
+        ("rankings_signal", "Which benchmarks tell mixtures apart, before and after SFT."),
         ("rankings_above_chance", "Mean accuracy beside chance."),
     ):
         if name in kept:
