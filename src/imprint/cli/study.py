@@ -67,7 +67,7 @@ def study(
     config
         YAML with any settings of a study; what it does not name comes from its preset.
     preset
-        smoke (a minute), default (under ten minutes on two cores), standard (an hour and more), gpu.
+        smoke (a minute), default (under ten minutes on two cores), standard (over an hour), gpu.
     config_file
         The same YAML, named by a flag.
     models
