@@ -32,6 +32,17 @@ def test_a_terminal_sees_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "scoring" in screen.getvalue()
 
 
+def test_what_was_there_already_is_no_measure_of_speed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = iter([0.0, 0.1, 60.0])
+    monkeypatch.setattr("imprint.progress.time.monotonic", lambda: next(now))
+    with progress(1000, "study") as bar:
+        bar.advance(900)
+        bar.advance(20)
+    assert capsys.readouterr().err == "study: 92%, about 4 min left\n"
+
+
 def test_a_log_gets_a_line_a_minute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

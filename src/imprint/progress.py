@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 EVERY = 60.0  # seconds between two lines in a log
+AT_ONCE = 1.0  # seconds in which only what is there already is counted
 
 
 class Bar(Protocol):
@@ -39,12 +40,14 @@ class Lines:
     def __init__(self, total: float | None, text: str):
         self._total, self._text, self._about = total, text, ""
         self._done, self._begun = 0.0, time.monotonic()
-        self._told = self._begun
+        self._told, self._free = self._begun, 0.0
 
     def advance(self, steps: float = 1) -> None:
         """Count, and write a line if the last one is a minute old."""
         self._done += steps
         now = time.monotonic()
+        if now - self._begun < AT_ONCE:  # found finished, and no measure of speed
+            self._free = self._done
         if now - self._told >= EVERY:
             self._told = now
             note(f"{self._text}: {self._far(now - self._begun)}{self._about}")
@@ -56,7 +59,8 @@ class Lines:
     def _far(self, seconds: float) -> str:
         if not self._total:
             return f"{self._done:.0f} after {seconds / 60:.0f} min"
-        left = seconds * max(self._total / self._done - 1, 0) if self._done else 0
+        made = self._done - self._free
+        left = seconds * max(self._total - self._done, 0) / made if made else 0
         return f"{self._done / self._total:.0%}, about {left / 60:.0f} min left"
 
 

@@ -41,12 +41,15 @@ def test_one_gpu_or_none_is_left_alone(given: str, monkeypatch: pytest.MonkeyPat
     assert own_gpu(0) == {}
 
 
-def test_each_worker_sees_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("apart", "shown"), [(True, ["0", "1"]), (False, ["0,1", "0,1"])])
+def test_each_worker_sees_one_gpu_if_asked(
+    apart: bool, shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    with open_pool("processes", 2, 1) as pool:
+    with open_pool("processes", 2, 1, gpus_apart=apart) as pool:
         futures = [pool.submit(gpu_of_worker) for _ in range(6)]
         seen = dict(future.result() for future in futures)
-    assert sorted(str(gpu) for gpu in seen.values()) == ["0", "1"]
+    assert sorted(str(gpu) for gpu in seen.values()) == shown
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")

@@ -119,7 +119,7 @@ def test_a_control_that_is_best_at_another_share_is_a_rival_too(pair) -> None:
     assert "random_best" not in states  # it is best at the chosen share
     gaps = dict(rows["against", "mean"].rows())
     assert gaps["interpolate_best"] < gaps["interpolate"]
-    assert "interpolation at the strength best on dev" in found.headline
+    assert "interpolation where it is best on dev" in found.headline
 
 
 def test_repair_that_beats_everything_holds(pair) -> None:

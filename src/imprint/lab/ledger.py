@@ -36,6 +36,7 @@ class Ledger:
         workers: units built at a time, each in a process of its own if more than one.
         executor: ``processes`` of this machine, or ``ray``.
         threads: of each worker; by default the processors shared out among the workers.
+        gpus_apart: each worker sees one GPU of several.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class Ledger:
         workers: int = 1,
         executor: Executor = "processes",
         threads: int | None = None,
+        gpus_apart: bool = False,
     ):
+        self.gpus_apart = gpus_apart
         self.folder, self.workers, self.executor, self.threads = folder, workers, executor, threads
 
     def __getstate__(self) -> dict[str, Any]:
@@ -126,7 +129,8 @@ class Ledger:
                 left.pop(work.key, None)
                 bar.advance(work.weight)
         if left:
-            with open_pool(self.executor, self.workers, self.threads) as pool:
+            apart = self.gpus_apart
+            with open_pool(self.executor, self.workers, self.threads, gpus_apart=apart) as pool:
                 self._drain(left, found, pool, bar)
         return [found[work.key] for work in works]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import threading
@@ -60,7 +61,7 @@ class Here:
 class Processes:
     """Processes of this machine, each started once; what they load they keep."""
 
-    def __init__(self, workers: int):
+    def __init__(self, workers: int, gpus_apart: bool):
         self.workers = workers
         context = multiprocessing.get_context("spawn")
         places = context.SimpleQueue()
@@ -70,7 +71,7 @@ class Processes:
             workers,
             mp_context=context,
             initializer=_begin,
-            initargs=(os.getpid(), places if workers > 1 else None),
+            initargs=(os.getpid(), places if gpus_apart and workers > 1 else None),
         )
 
     def submit(self, function: Callable[[], Found]) -> Future[Found]:
@@ -106,11 +107,11 @@ class Processes:
 class Cluster:
     """Workers of a Ray cluster; every machine sees the study's folder under the same path."""
 
-    def __init__(self, cluster: Ray, ray: Any, threads: int):
+    def __init__(self, cluster: Ray, ray: Any, threads: int, gpus_apart: bool):
         self.workers, self._ray = cluster.workers, ray
         options = {"num_cpus": 1, "runtime_env": {"env_vars": dict(environment(threads))}}
-        if self.workers > 1 and (gpus := ray.cluster_resources().get("GPU", 0)):
-            options["num_gpus"] = min(1.0, int(1e4 * gpus / self.workers) / 1e4)
+        if gpus_apart and self.workers > 1 and (gpus := ray.cluster_resources().get("GPU", 0)):
+            options["num_gpus"] = 1 / math.ceil(self.workers / gpus)
         self._task = ray.remote(**options)(_call)
 
     def submit(self, function: Callable[[], Any]) -> Any:
@@ -139,7 +140,9 @@ class Cluster:
 
 
 @contextmanager
-def open_pool(executor: Executor, workers: int, threads: int | None = None) -> Iterator[Pool]:
+def open_pool(
+    executor: Executor, workers: int, threads: int | None = None, *, gpus_apart: bool = False
+) -> Iterator[Pool]:
     """Start workers and stop them when the block ends.
 
     Args:
@@ -147,17 +150,18 @@ def open_pool(executor: Executor, workers: int, threads: int | None = None) -> I
         workers: at a time; one process is this one.
         threads: of each; by default the processors shared out. One worker without it is the
             calling process itself.
+        gpus_apart: where there are several GPUs, each worker sees one.
     """
     each = threads or max(1, (os.cpu_count() or 1) // workers)
     if executor == "ray":
         with Ray(workers) as cluster:
             import ray
 
-            yield Cluster(cluster, ray, each)
+            yield Cluster(cluster, ray, each, gpus_apart)
     elif workers < 2 and threads is None:
         yield Here()
     else:
-        yield from _processes(workers, each)
+        yield from _processes(workers, each, gpus_apart)
 
 
 def environment(threads: int) -> Mapping[str, str]:
@@ -179,10 +183,10 @@ def environment(threads: int) -> Mapping[str, str]:
     }
 
 
-def _processes(workers: int, threads: int) -> Iterator[Processes]:
+def _processes(workers: int, threads: int, gpus_apart: bool) -> Iterator[Processes]:
     before = {name: os.environ.get(name) for name in environment(threads)}
     os.environ.update(environment(threads))
-    pool, whole = Processes(workers), False
+    pool, whole = Processes(workers, gpus_apart), False
     try:
         yield pool
         whole = True

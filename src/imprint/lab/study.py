@@ -93,7 +93,11 @@ def open_study(config: StudyConfig, out: Path) -> Study:
             sft_rows(rows)  # a mistake in them is said before anything is pretrained
     workers = config.workers or min(os.cpu_count() or 1, 16)
     threads = config.threads
-    ledger = Ledger(out, workers=workers, executor=config.executor, threads=threads)
+    # a numbered GPU is shared by all workers, and processes that share a run need every GPU
+    apart = config.device in (None, "cuda") and config.processes == 1
+    ledger = Ledger(
+        out, workers=workers, executor=config.executor, threads=threads, gpus_apart=apart
+    )
     return Study(config, Grid(config, ledger, given_checkpoints(config)), out)
 
 
@@ -186,7 +190,8 @@ def write_chapters(
     order = sorted(names, key=lambda name: -SECONDS[name])
     found: dict[str, Chapter] = {}
     ledger = material.ledger
-    with open_pool(ledger.executor, workers, ledger.threads) as pool:
+    apart = ledger.gpus_apart
+    with open_pool(ledger.executor, workers, ledger.threads, gpus_apart=apart) as pool:
         running: dict[Any, str] = {}
         while order or running:
             while order and len(running) < pool.workers:

@@ -85,7 +85,8 @@ def _mass_edges(mass: Floats, bins: int) -> Floats:
 def _interpolated(at: Floats, mass: Floats, below: Floats) -> Floats:
     """Interpolate each row of below [b, L] over its rising mass [b, L], at [b, E] within it.
 
-    All rows in one search: each is moved beyond the one before.
+    All rows in one search: each is moved beyond the one before. One row of mass and of at serves
+    every row of below.
     """
     rows, levels = mass.shape
     move = np.arange(rows)[:, None] * (mass[:, -1].max(initial=0) + 1)
@@ -96,7 +97,8 @@ def _interpolated(at: Floats, mass: Floats, below: Floats) -> Floats:
     width = mass[row, high] - mass[row, low]
     past = at - mass[row, low]
     share = np.divide(past, width, out=np.zeros_like(past), where=width > 0)
-    return np.asarray(below[row, low] + share * (below[row, high] - below[row, low]))
+    which = np.arange(len(below))[:, None]
+    return np.asarray(below[which, low] + share * (below[which, high] - below[which, low]))
 
 
 def calibrated_ece(confidence: ArrayLike, count: int, seed: int, bins: int = 15) -> Floats:
@@ -120,8 +122,7 @@ def calibrated_ece(confidence: ArrayLike, count: int, seed: int, bins: int = 15)
     levels = _Levels(confidence)
     mass = levels.cumulated(np.ones((1, len(confidence))))
     edges, below = _mass_edges(mass, bins), levels.cumulated(right - confidence)
-    every = (count, 1)
-    gaps = np.diff(_interpolated(np.tile(edges, every), np.tile(mass, every), below))
+    gaps = np.diff(_interpolated(edges, mass, below))
     return np.asarray(np.abs(gaps).sum(axis=1) / max(len(confidence), 1))
 
 

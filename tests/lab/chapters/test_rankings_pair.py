@@ -12,6 +12,7 @@ from imprint.lab.chapters import rankings
 from imprint.lab.chapters.chapter import Material
 from imprint.lab.chapters.rankings_pair import changes
 from imprint.lab.ledger import Ledger
+from imprint.report import Page
 
 GAINED = {"up": (40, 0), "down": (5, 30), "even": (20, 20), "still": (0, 0)}
 
@@ -55,6 +56,46 @@ def test_changes_are_counted_by_item() -> None:
 
 def test_prompts_of_an_item_count_once() -> None:
     assert_frame_equal(changes(items(), {}), changes(items(3), {}))
+
+
+def test_many_small_losses_and_few_large_gains_tell_nothing() -> None:
+    rows = []
+    for n in range(100):
+        after = [0, 1, 1, 1] if n < 20 else [1] * 4 if n < 26 or n >= 60 else [0] * 4
+        before = [1] * 4 if n < 20 or n >= 60 else [0] * 4
+        for prompt in range(4):
+            for stage, right in (("pretrained", before), ("sft", after)):
+                rows.append((stage, str(n), str(prompt), float(right[prompt])))
+    frame = pl.DataFrame(rows, schema=["stage", "item", "prompt", "correct"], orient="row")
+    row = changes(
+        frame.with_columns(unit=pl.lit("m"), benchmark=pl.lit("b"), confidence=0.5), {}
+    ).row(0, named=True)
+    assert (row["lost"], row["gained"]) == (20, 6)
+    assert row["p"] < 0.05
+    assert row["difference"] > 0
+    assert row["change"] == "cannot tell"
+
+
+@pytest.mark.parametrize("kept", [1, 0])
+def test_one_item_or_unknown_answers(kept: int, tmp_path: Path) -> None:
+    own = items().filter(pl.col("benchmark").is_in(["up"]), pl.col("item") == "0")
+    rows = own if kept else own.with_columns(correct=pl.lit(None, pl.Float64))
+    models = pl.DataFrame({"unit": ["m", "m"], "stage": ["pretrained", "sft"], "model": ["b", "t"]})
+    chapter = rankings.run(
+        Material(Ledger(tmp_path), checkpoints=models, items=rows, benchmarks=(Path("up.jsonl"),))
+    )
+    assert bool(chapter.sections) == bool(kept)
+    assert "there is 1" in chapter.verdict
+    page = Page("pair", "one item")
+    page.sections += chapter.sections
+    assert page.render()
+
+
+def test_a_missing_replicate_is_the_first() -> None:
+    frame = items().with_columns(
+        replicate=pl.when(pl.col("stage") == "sft").then(pl.lit("0")).otherwise(None)
+    )
+    assert len(changes(frame, {})) == len(GAINED)
 
 
 def test_a_pair_gets_a_chapter_that_ranks_nothing(tmp_path: Path) -> None:

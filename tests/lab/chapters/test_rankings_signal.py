@@ -10,6 +10,7 @@ CASES = {  # reliability before and after, clearly above chance before and after
     "good": (0.9, 0.6, True, True),
     "noisy before": (0.4, 0.9, True, True),
     "noisy after": (0.9, None, True, True),
+    "undefined": (float("nan"), float("nan"), True, True),
     "at chance after": (0.9, 0.9, True, False),
 }
 
@@ -55,8 +56,17 @@ def test_it_is_told_for_the_largest_scale_with_accuracy_by_scale() -> None:
     found = signal(judged(), above())
     assert found is not None
     words = " ".join(signal_words(found, scores))
-    assert "1 of 4 benchmarks at large" in words
+    assert "1 of 5 benchmarks at large" in words
     assert "50.0% at small, 75.0% at large" in words
+
+
+def test_models_without_a_scale() -> None:
+    rows = judged().filter(scale="large").with_columns(scale=pl.lit(None))
+    base = above().filter(scale="large").with_columns(scale=pl.lit(None, pl.String))
+    found = signal(rows, base)
+    assert found is not None
+    assert found.filter("carries")["benchmark"].to_list() == ["good"]
+    assert "1 of 5 benchmarks have" in signal_words(found, None)[0]
 
 
 def test_without_chance_there_is_no_signal_to_tell() -> None:

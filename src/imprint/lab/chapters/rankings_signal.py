@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 RELIABLE = 0.5  # of the differences between mixtures
+SCALE = pl.col("scale").cast(pl.String)
 
 
 def signal(judged: pl.DataFrame, above: pl.DataFrame | None) -> pl.DataFrame | None:
@@ -22,10 +23,11 @@ def signal(judged: pl.DataFrame, above: pl.DataFrame | None) -> pl.DataFrame | N
     if above is None or not {"scale", "stage"} <= set(above.columns) or not len(judged):
         return None
     rows = judged.filter(metric="accuracy").filter(pl.col("comparison").str.contains("sft"))
-    found = rows.select("scale", "benchmark", "rel_pt", "rel_sft")
+    # undefined is NaN, which would count as more than any number; without scales the types differ
+    found = rows.select(SCALE, "benchmark", pl.col("rel_pt", "rel_sft").fill_nan(None))
     for stage, name in (("pretrained", "before"), ("sft", "after")):
         part = above.filter(stage=stage).select(
-            "scale",
+            SCALE,
             "benchmark",
             pl.col("above").alias(f"above_chance_{name}"),
             pl.col("clearly").alias(f"clearly_{name}"),

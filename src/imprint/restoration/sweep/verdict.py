@@ -25,8 +25,8 @@ RIVALS = {
     "tuned": "the tuned model",
     "interpolate": "interpolation of the same norm",
     "random": "random restoration of the same share",
-    "interpolate_best": "interpolation at the strength best on dev",
-    "random_best": "random restoration at the share best on dev",
+    "interpolate_best": "interpolation where it is best on dev",
+    "random_best": "random restoration where it is best on dev",
 }
 
 
