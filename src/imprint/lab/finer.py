@@ -35,6 +35,6 @@ def finer(opened: Study, units: Sequence[Unit]) -> str | None:
     took = sum(unit.seconds for unit in units if unit.name.startswith(kinds))
     minutes = took * (many - few) / few / opened.workers / 60
     return (
-        f"{few} mixtures decide little: `--steps-between {BETWEEN}` trains {many} at scale "
+        f"{few} mixtures decide little: --steps-between {BETWEEN} trains {many} at scale "
         f"{scale}, in about {minutes:.1f} more minutes, which is why it is off."
     )

@@ -93,7 +93,7 @@ def headline(chapters: Sequence[Chapter], preset: str) -> str:
         f"undecided: {undecided}."
     ]
     if undecided and after:
-        words.append(f"`imprint study --preset {after}` would decide more.")
+        words.append(f"imprint study --preset {after} would decide more.")
     if written:
         words.append(written[0].verdict)
     return " ".join(words)

@@ -121,7 +121,8 @@ def _pair(chapter: Chapter, gap: Any, what: str, claim: str, paper: str) -> list
     if gap is None or not np.isfinite(gap.low):
         chapter.agreement.append(Agreement(claim, paper, "no such sets", "cannot tell"))
         return []
-    lab = f"{100 * gap.mean:+.1f} points [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+    mean, low, high = 100 * gap.mean, 100 * gap.low, 100 * gap.high
+    lab = f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}]".replace("-", "−")
     stance: Stance = "agrees" if gap.low > 0 else "disagrees" if gap.high < 0 else "cannot tell"
     chapter.agreement.append(Agreement(claim, paper, f"{lab} over {gap.n:,} facts", stance))
     return [f"{what}: {lab}."]

@@ -15,7 +15,6 @@ from imprint.report import Section, State
 from imprint.report.figures import forest
 
 NUMBER, TITLE = 1, "Do rankings survive SFT, and RL?"
-NEXT = {"smoke": "default", "default": "standard", "standard": "gpu"}
 CALLED: dict[str, State] = {
     "reliable": "holds",
     "unreliable": "does_not_hold",
@@ -68,7 +67,7 @@ def _written(tables: dict[str, pl.DataFrame], material: Material) -> Chapter:
     regret = regrets(tables.get("decision_accuracy", pl.DataFrame()))
     headline = _judged(_row(pooled, "accuracy", "all"))
     counts = counted(judged)
-    chapter = Chapter(NUMBER, TITLE, _verdict(headline, counts, regret, material.preset))
+    chapter = Chapter(NUMBER, TITLE, _verdict(headline, counts, regret))
     chapter.state = (
         CALLED.get(str(headline["verdict"]), "undetermined") if headline else chapter.state
     )
@@ -196,9 +195,7 @@ def _stance(row: dict[str, Any], *, above: float) -> Stance:
     return "agrees" if low > above else "disagrees" if high < above else "cannot tell"
 
 
-def _verdict(
-    row: dict[str, Any] | None, counts: dict[str, int], regret: pl.DataFrame, preset: str
-) -> str:
+def _verdict(row: dict[str, Any] | None, counts: dict[str, int], regret: pl.DataFrame) -> str:
     if row is None:
         return "No correlation is defined: scores do not vary over units."
     words = {
@@ -217,8 +214,6 @@ def _verdict(
         )
     decided = counts["reliable"] + counts["unreliable"]
     parts.append(f"{decided} verdicts on benchmarks are decided, {counts['undetermined']} are not.")
-    if counts["undetermined"] and preset in NEXT:
-        parts.append(f"--preset {NEXT[preset]} would decide more.")
     return " ".join(parts)
 
 
