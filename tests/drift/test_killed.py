@@ -12,6 +12,8 @@ from typing import Any
 
 import polars as pl
 
+from imprint.cli import run
+
 
 def test_a_process_that_is_killed(pair: Any, tmp_path: Path) -> None:
     texts = tmp_path / "t.jsonl"
@@ -32,7 +34,7 @@ def test_a_process_that_is_killed(pair: Any, tmp_path: Path) -> None:
     begun.wait()
     assert not (folders[0] / "result.json").exists()
     for command in commands:
-        subprocess.run(command, check=True, capture_output=True)
+        assert run(command[3:]) == 0
     tables = [pl.read_parquet(folder / "tables" / "drift.parquet") for folder in folders]
     assert tables[0].equals(tables[1])
     assert len(json.loads((folders[0] / "manifest.json").read_text())["resumed"]) >= 4
