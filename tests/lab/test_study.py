@@ -130,6 +130,19 @@ def test_a_mistake_is_said_without_a_traceback(
     assert "Traceback" not in told
 
 
+def test_a_checkpoint_that_is_not_there_replaces_no_report(
+    done: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(done[1], folder, ignore=shutil.ignore_patterns("units"))
+    before = (folder / "report.html").read_bytes()
+    base = table(done[1], "checkpoints")["model"][0]
+    flags = ["--base", base, "--tuned", str(tmp_path / "absent"), "--out", str(folder)]
+    assert run(["study", *flags]) == 2
+    assert "absent" in capsys.readouterr().err
+    assert (folder / "report.html").read_bytes() == before
+
+
 def test_a_device_that_is_not_here_is_said_before_anything_is_built(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

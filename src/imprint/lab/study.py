@@ -104,7 +104,7 @@ def open_study(config: StudyConfig, out: Path) -> Study:
 def perform(opened: Study) -> StudyResult:
     """Build every unit, write the chapters, and put report and tables into the folder."""
     config, grid = opened.config, opened.grid
-    _refuse_absent(config)
+    _refuse_absent(opened)
     run = Run(opened.out, "study", config.settings(), _inputs(config), seed=config.seed)
     total = sum(work.weight for work in grid.works) + sum(SECONDS[n] for n in config.analyses)
     begun = time.perf_counter()
@@ -123,8 +123,13 @@ def perform(opened: Study) -> StudyResult:
     return result
 
 
-def _refuse_absent(config: StudyConfig) -> None:
-    """Refuse a device that is not here; the machines of a cluster may have it."""
+def _refuse_absent(opened: Study) -> None:
+    """Refuse a checkpoint or a device that is not here; a cluster may have the device."""
+    from imprint.models.adapter import find
+
+    for one in opened.grid.given:
+        find(one.model)
+    config = opened.config
     if config.device is not None and config.executor != "ray":
         from imprint.models.load import place
 
