@@ -14,7 +14,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -129,10 +129,13 @@ class Ledger:
                 left.pop(work.key, None)
                 bar.advance(work.weight)
         if left:
-            apart = self.gpus_apart
-            with open_pool(self.executor, self.workers, self.threads, gpus_apart=apart) as pool:
+            with self.pool() as pool:
                 self._drain(left, found, pool, bar)
         return [found[work.key] for work in works]
+
+    def pool(self) -> AbstractContextManager[Pool]:
+        """Start its workers, which stop when the block ends."""
+        return open_pool(self.executor, self.workers, self.threads, gpus_apart=self.gpus_apart)
 
     def forget_use(self) -> None:
         """Begin to note anew which units are used."""

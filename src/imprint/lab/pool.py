@@ -64,14 +64,15 @@ class Processes:
     def __init__(self, workers: int, gpus_apart: bool):
         self.workers = workers
         context = multiprocessing.get_context("spawn")
-        places = context.SimpleQueue()
-        for place in range(workers):
-            places.put(place)
+        places = context.SimpleQueue() if gpus_apart and workers > 1 else None
+        if places is not None:
+            for place in range(workers):
+                places.put(place)
         self._pool = ProcessPoolExecutor(
             workers,
             mp_context=context,
             initializer=_begin,
-            initargs=(os.getpid(), places if gpus_apart and workers > 1 else None),
+            initargs=(os.getpid(), places),
         )
 
     def submit(self, function: Callable[[], Found]) -> Future[Found]:

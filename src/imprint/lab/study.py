@@ -21,7 +21,6 @@ from imprint.lab.encoding import sft_rows
 from imprint.lab.grid import Grid
 from imprint.lab.ledger import Ledger, computed_by
 from imprint.lab.memory import peak_bytes
-from imprint.lab.pool import open_pool
 from imprint.lab.result import StudyResult, assemble
 from imprint.lab.unit import Unit
 from imprint.progress import Bar, note, progress
@@ -113,7 +112,7 @@ def perform(opened: Study) -> StudyResult:
         units = grid.ledger.run(grid.works, bar)
         note(f"study: {_took(units, begun)}", quiet=config.quiet)
         material = gather(opened)
-        chapters = write_chapters(config.analyses, material, opened.workers, bar)
+        chapters = write_chapters(config.analyses, material, bar)
     written = [name for name in CHAPTERS if name in config.analyses]
     _tell_costs(run, units, dict(zip(written, chapters, strict=True)))
     result = assemble(opened, material, units, chapters, time.perf_counter() - begun)
@@ -188,21 +187,18 @@ def gather(opened: Study) -> Material:
     )
 
 
-def write_chapters(
-    names: Sequence[str], material: Material, workers: int, bar: Bar
-) -> list[Chapter]:
+def write_chapters(names: Sequence[str], material: Material, bar: Bar) -> list[Chapter]:
     """Write chapters, several at a time, the longest first; in their order in the report."""
     order = sorted(names, key=lambda name: -SECONDS[name])
     found: dict[str, Chapter] = {}
-    ledger = material.ledger
-    apart = ledger.gpus_apart
-    with open_pool(ledger.executor, workers, ledger.threads, gpus_apart=apart) as pool:
+    several = material.ledger.workers > 1
+    with material.ledger.pool() as pool:
         running: dict[Any, str] = {}
         while order or running:
             while order and len(running) < pool.workers:
                 name = order.pop(0)
                 bar.describe(name)
-                own = material if workers < 2 else replace(material, quiet=True)
+                own = replace(material, quiet=True) if several else material
                 if name != "rankings":
                     own = replace(own, items=None)  # many, and no other chapter reads them
                 running[pool.submit(partial(write_chapter, name, own))] = name
